@@ -1,0 +1,69 @@
+# CYPHONIC. `make` alone prints what there is to make.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# SUDO is empty for root; a lab needs root.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PROGRAMS := $(notdir $(wildcard cmd/*))
+# Seconds that `make fuzz` spends on each fuzz function.
+FUZZTIME ?= 30s
+
+.PHONY: help
+help: ## Print this list
+	@printf 'CYPHONIC: an overlay network for nodes and for devices that cannot be changed.\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: install-deps build ## Build everything, show a whole network working, clean up (under two minutes)
+	@$(SUDO) bin/cyphonic-lab demo
+
+.PHONY: lab
+lab: install-deps build ## Start the demo's network, leave it running and print how to use it
+	@$(SUDO) bin/cyphonic-lab up
+
+.PHONY: lab-down
+lab-down: bin/cyphonic-lab ## Remove the network that `make lab` left running
+	@$(SUDO) bin/cyphonic-lab down
+
+.PHONY: figures
+figures: install-deps build ## Measure tunnel set-up, RTT and throughput in the lab and print a table
+	@$(SUDO) bin/cyphonic-lab figures
+
+.PHONY: test
+test: install-deps check build ## Run everything: check, unit tests with fuzz seeds, end-to-end tests (as root or with sudo)
+	@scripts/test
+
+.PHONY: check
+check: ## Format, go vet, staticcheck, and whether the generated code is current
+	@scripts/check
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz function for FUZZTIME (30s) each
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## Run all benchmarks
+	@go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: generate
+generate: ## Generate code from the specification
+	@go generate ./...
+
+.PHONY: build
+build: ## Build all programs into bin/
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -trimpath -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+
+.PHONY: clean
+clean: ## Remove what was built or measured
+	@rm -rf bin build
+
+.PHONY: install-deps
+install-deps: ## Install the Debian or Ubuntu packages that tests and demo need, if any is missing
+	@scripts/install-deps
+
+bin/cyphonic-lab:
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/cyphonic-lab

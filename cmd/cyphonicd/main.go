@@ -1,0 +1,17 @@
+// Command cyphonicd is the cloud: the manager, the AS, the NMS and the TRS,
+// each alone or all in one process with an embedded etcd.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal kills: the handler is gone once the first one has come.
+	context.AfterFunc(ctx, stop)
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}

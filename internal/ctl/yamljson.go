@@ -1,0 +1,136 @@
+package ctl
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	maxDocumentJSON  = 1 << 20 // bytes; also what stops aliases that multiply
+	maxDocumentDepth = 64
+)
+
+// toJSON writes a YAML document as JSON, keys in their order and doubled keys twice, so that the strict JSON decoder can speak about them, and returns the line of
+// each value by its JSON pointer.
+func toJSON(document *yaml.Node) ([]byte, map[string]int, error) {
+	w := jsonWriter{lines: map[string]int{}}
+	err := w.value(document, "", 0)
+	return w.out.Bytes(), w.lines, err
+}
+
+type jsonWriter struct {
+	out   bytes.Buffer
+	lines map[string]int
+}
+
+func (w *jsonWriter) value(node *yaml.Node, pointer string, depth int) error {
+	if depth > maxDocumentDepth {
+		return fmt.Errorf("line %d: nested too deeply", node.Line)
+	}
+	if w.out.Len() > maxDocumentJSON {
+		return fmt.Errorf("line %d: the document is longer than %d bytes", node.Line, maxDocumentJSON)
+	}
+	if _, ok := w.lines[pointer]; !ok && node.Kind != yaml.DocumentNode {
+		w.lines[pointer] = node.Line
+	}
+	switch node.Kind {
+	case yaml.DocumentNode:
+		return w.value(node.Content[0], pointer, depth+1)
+	case yaml.AliasNode:
+		return w.value(node.Alias, pointer, depth+1)
+	case yaml.MappingNode:
+		return w.mapping(node, pointer, depth)
+	case yaml.SequenceNode:
+		return w.sequence(node, pointer, depth)
+	case yaml.ScalarNode:
+		return w.scalar(node)
+	}
+	return errors.New("empty document")
+}
+
+func (w *jsonWriter) mapping(node *yaml.Node, pointer string, depth int) error {
+	w.out.WriteByte('{')
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key := node.Content[i]
+		if key.Kind != yaml.ScalarNode || key.ShortTag() == "!!merge" {
+			return fmt.Errorf("line %d: a key must be a plain string (no merge keys)", key.Line)
+		}
+		if i > 0 {
+			w.out.WriteByte(',')
+		}
+		if err := w.literal(key.Value); err != nil {
+			return err
+		}
+		w.out.WriteByte(':')
+		below := pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key.Value)
+		w.lines[below] = key.Line
+		if err := w.value(node.Content[i+1], below, depth+1); err != nil {
+			return err
+		}
+	}
+	w.out.WriteByte('}')
+	return nil
+}
+
+func (w *jsonWriter) sequence(node *yaml.Node, pointer string, depth int) error {
+	w.out.WriteByte('[')
+	for i, item := range node.Content {
+		if i > 0 {
+			w.out.WriteByte(',')
+		}
+		if err := w.value(item, pointer+"/"+strconv.Itoa(i), depth+1); err != nil {
+			return err
+		}
+	}
+	w.out.WriteByte(']')
+	return nil
+}
+
+// scalar keeps the type that YAML 1.2 gives a plain scalar; a time stays the text it is.
+func (w *jsonWriter) scalar(node *yaml.Node) error {
+	switch node.ShortTag() {
+	case "!!null":
+		return w.literal(nil)
+	case "!!bool":
+		var value bool
+		if err := node.Decode(&value); err != nil {
+			return err
+		}
+		return w.literal(value)
+	case "!!int":
+		var value int64
+		if err := node.Decode(&value); err != nil {
+			return fmt.Errorf("line %d: %s is no number that can be used", node.Line, node.Value)
+		}
+		return w.literal(value)
+	case "!!float":
+		var value float64
+		if err := node.Decode(&value); err != nil || math.IsInf(value, 0) || math.IsNaN(value) {
+			return fmt.Errorf("line %d: %s is no number that can be used", node.Line, node.Value)
+		}
+		return w.literal(value)
+	case "!!str", "!!timestamp":
+		return w.literal(node.Value)
+	}
+	return fmt.Errorf("line %d: YAML tag %s cannot be used", node.Line, node.ShortTag())
+}
+
+func (w *jsonWriter) literal(value any) error {
+	text, err := json.Marshal(value)
+	w.out.Write(text)
+	return err
+}
+
+// emptyDocument is one of comments only.
+func emptyDocument(node *yaml.Node) bool {
+	return len(node.Content) == 0 || (len(node.Content) == 1 && node.Content[0].ShortTag() == "!!null")
+}
+
+func parentPointer(pointer string) string { return pointer[:strings.LastIndexByte(pointer, '/')] }

@@ -1,0 +1,171 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// Host is one namespace of a running lab.
+type Host struct {
+	// constant
+	Name      string
+	spec      HostSpec
+	lab       *Lab
+	namespace string
+	ns        netns.NsHandle
+	links     *netlink.Handle
+}
+
+// Namespace is the name that `ip netns exec` takes.
+func (h *Host) Namespace() string { return h.namespace }
+
+func (h *Host) closeHandles() {
+	if h.links != nil {
+		h.links.Close()
+	}
+	_ = h.ns.Close()
+}
+
+// Do runs f on a thread inside the host's network namespace: sockets that f opens stay in the host. f must not start
+// goroutines that open sockets and must not call testing.T.Fatal.
+func (h *Host) Do(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		original, err := netns.Get()
+		if err != nil {
+			runtime.UnlockOSThread()
+			result <- fmt.Errorf("find the current namespace: %w", err)
+			return
+		}
+		defer original.Close()
+		if err := netns.Set(h.ns); err != nil {
+			runtime.UnlockOSThread()
+			result <- fmt.Errorf("enter namespace %s: %w", h.namespace, err)
+			return
+		}
+		err = f()
+		if netns.Set(original) == nil {
+			runtime.UnlockOSThread() // else the thread ends with this goroutine, it must not be used again
+		}
+		result <- err
+	}()
+	return <-result
+}
+
+// ListenTCP listens in the host on a literal address and port.
+func (h *Host) ListenTCP(address string) (net.Listener, error) {
+	var listener net.Listener
+	err := h.Do(func() (err error) {
+		listener, err = net.Listen("tcp", address)
+		return err
+	})
+	return listener, err
+}
+
+// ListenUDP opens a UDP socket in the host on a literal address and port.
+func (h *Host) ListenUDP(address string) (*net.UDPConn, error) {
+	local, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	var conn *net.UDPConn
+	err = h.Do(func() (err error) {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
+		return err
+	})
+	return conn, err
+}
+
+// Dial connects from the host to a literal address and port; network is tcp or udp, with 4 or 6 if wanted.
+func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if _, err := netip.ParseAddrPort(address); err != nil {
+		return nil, fmt.Errorf("dial in a host wants a literal address: %w", err)
+	}
+	var conn net.Conn
+	err := h.Do(func() (err error) {
+		var dialer net.Dialer
+		conn, err = dialer.DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// ResolverFile is the path, seen from outside, of the host's /etc/resolv.conf.
+func (h *Host) ResolverFile() string {
+	return filepath.Join(resolverDirectory, h.namespace, "resolv.conf")
+}
+
+func (h *Host) writeResolver() error {
+	text := ""
+	for _, server := range h.spec.Nameservers {
+		text += "nameserver " + server.String() + "\n"
+	}
+	if err := os.MkdirAll(filepath.Dir(h.ResolverFile()), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(h.ResolverFile(), []byte(text), 0o644)
+}
+
+// SetLink brings an interface up or down.
+func (h *Host) SetLink(name string, up bool) error {
+	link, err := h.links.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("%s: interface %s: %w", h.Name, name, err)
+	}
+	if up {
+		return h.links.LinkSetUp(link)
+	}
+	return h.links.LinkSetDown(link)
+}
+
+// AddAddress gives an interface one more address.
+func (h *Host) AddAddress(name string, prefix netip.Prefix) error {
+	return h.changeAddress(name, prefix, h.links.AddrAdd)
+}
+
+// RemoveAddress takes an address from an interface.
+func (h *Host) RemoveAddress(name string, prefix netip.Prefix) error {
+	return h.changeAddress(name, prefix, h.links.AddrDel)
+}
+
+func (h *Host) changeAddress(name string, prefix netip.Prefix, change func(netlink.Link, *netlink.Addr) error) error {
+	link, err := h.links.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("%s: interface %s: %w", h.Name, name, err)
+	}
+	if err := change(link, &netlink.Addr{IPNet: ipNet(prefix)}); err != nil {
+		return fmt.Errorf("%s: address %s on %s: %w", h.Name, prefix, name, err)
+	}
+	return nil
+}
+
+// ReplaceRoute adds a route or changes the one with the same destination.
+func (h *Host) ReplaceRoute(route Route) error {
+	err := h.links.RouteReplace(&netlink.Route{Dst: ipNet(route.To), Gw: route.Via.AsSlice()})
+	if err != nil {
+		return fmt.Errorf("%s: route to %s via %s: %w", h.Name, route.To, route.Via, err)
+	}
+	return nil
+}
+
+// MAC is the hardware address of an interface.
+func (h *Host) MAC(name string) (net.HardwareAddr, error) {
+	link, err := h.links.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: interface %s: %w", h.Name, name, err)
+	}
+	return link.Attrs().HardwareAddr, nil
+}
+
+func ipNet(prefix netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())}
+}

@@ -1,0 +1,154 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/cyphonic/cyphonic/api"
+	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/store"
+)
+
+// filter selects resources. A resource outside of it is as good as absent.
+type filter func(o api.Object) bool
+
+func everything(api.Object) bool { return true }
+
+// carriedBy selects the general nodes of an adapter.
+func carriedBy(adapter string) filter {
+	return func(o api.Object) bool {
+		g, ok := o.(*api.GeneralNode)
+		return ok && g.Spec.Adapter == adapter
+	}
+}
+
+// stored is a resource with the revision that last wrote it.
+type stored struct {
+	object   api.Object
+	revision int64
+}
+
+// kindOf returns the kind of a plural, which is a constant of keyspace.
+func kindOf(plural string) api.Kind {
+	k, ok := api.KindOfPlural(plural)
+	if !ok { // a fault of the program: operations.go names a kind that does not exist
+		panic("no kind has the plural " + plural)
+	}
+	return k
+}
+
+// decodeEntry reads a resource as the store holds it. A newer manager may have
+// written fields that this one does not know.
+func decodeEntry(kind api.Kind, e store.Entry) (stored, error) {
+	o := kind.New()
+	if err := json.Unmarshal(e.Value, o); err != nil {
+		return stored{}, fmt.Errorf("decode %s: %w", e.Key, err)
+	}
+	o.Meta().ResourceVersion = formatRevision(e.Revision)
+	return stored{object: o, revision: e.Revision}, nil
+}
+
+// encodeEntry is the form in which the store holds a resource: the revision is
+// the store's, and the secret of a token is nobody's.
+func encodeEntry(o api.Object) ([]byte, error) {
+	version := o.Meta().ResourceVersion
+	o.Meta().ResourceVersion = ""
+	b, err := json.Marshal(o)
+	o.Meta().ResourceVersion = version
+	if err != nil {
+		return nil, fmt.Errorf("encode %s %s: %w", o.KindName(), o.Meta().Name, err)
+	}
+	return b, nil
+}
+
+func formatRevision(revision int64) string { return strconv.FormatInt(revision, 10) }
+
+// load reads one resource; it returns store.ErrNotFound if there is none.
+func (s *Server) load(ctx context.Context, kind api.Kind, name string) (stored, error) {
+	e, err := s.store.Get(ctx, keyspace.Resource(kind.Plural, name))
+	if err != nil {
+		return stored{}, err
+	}
+	return decodeEntry(kind, e)
+}
+
+// loadOrProblem is load with a 404 for the client.
+func (s *Server) loadOrProblem(ctx context.Context, kind api.Kind, name string) (stored, error) {
+	got, err := s.load(ctx, kind, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return stored{}, notFound(kind, name)
+	}
+	return got, err
+}
+
+func notFound(kind api.Kind, name string) *problem {
+	return refuse(http.StatusNotFound, typeBlank, "there is no %s named %q", kind.Name, name)
+}
+
+// get answers with one resource.
+func (s *Server) get(ctx context.Context, plural, name string) (*answer, error) {
+	kind := kindOf(plural)
+	got, err := s.loadOrProblem(ctx, kind, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.observed(ctx, got.object); err != nil {
+		return nil, err
+	}
+	return answerObject(http.StatusOK, got.object)
+}
+
+// list answers with the resources of a kind, or with a stream of their changes.
+func (s *Server) list(ctx context.Context, plural string, match filter, watch bool, version string) (*answer, error) {
+	kind := kindOf(plural)
+	if watch {
+		return s.watch(ctx, kind, match, version)
+	}
+	if version != "" {
+		return nil, refuse(http.StatusBadRequest, typeInvalid, "resourceVersion is possible with watch=true only; a list is always of now")
+	}
+	items, revision, err := s.listObjects(ctx, kind, match)
+	if err != nil {
+		return nil, err
+	}
+	return answerJSON(kind.NewList(formatRevision(revision), items))
+}
+
+// listObjects returns the resources of a kind in the order of their names.
+func (s *Server) listObjects(ctx context.Context, kind api.Kind, match filter) ([]api.Object, int64, error) {
+	l, err := s.store.List(ctx, keyspace.ResourcePrefix(kind.Plural), store.ListOptions{})
+	if err != nil {
+		return nil, 0, err
+	}
+	items := make([]api.Object, 0, len(l.Entries))
+	for _, e := range l.Entries {
+		got, err := decodeEntry(kind, e)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !match(got.object) {
+			continue
+		}
+		if err := s.observed(ctx, got.object); err != nil {
+			return nil, 0, err
+		}
+		items = append(items, got.object)
+	}
+	return items, l.Revision, nil
+}
+
+// observed fills in the parts of the status that are not stored, because they
+// follow from other keys or from the time.
+func (s *Server) observed(ctx context.Context, o api.Object) error {
+	switch o := o.(type) {
+	case *api.Network:
+		return s.countAddresses(ctx, o)
+	case *api.EnrollmentToken:
+		s.expire(o)
+	}
+	return nil
+}

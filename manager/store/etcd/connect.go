@@ -1,0 +1,100 @@
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// ErrPlaintext says that an endpoint on another machine is not https.
+var ErrPlaintext = errors.New("etcd holds keys and must be reached over https")
+
+// Endpoints describes an external cluster.
+type Endpoints struct {
+	URLs            []string // https://host:2379; http only on a loopback address
+	CAFile          string   // PEM of the cluster's CA; empty: the system's
+	CertificateFile string   // PEM of the client certificate; empty: none
+	KeyFile         string   // PEM of its key
+	Log             *slog.Logger
+}
+
+// Connect connects to an external cluster and checks that it answers. The
+// caller closes the client. The client reconnects by itself from then on.
+func Connect(ctx context.Context, e Endpoints) (*clientv3.Client, error) {
+	secure, err := checkURLs(e.URLs)
+	if err != nil {
+		return nil, err
+	}
+	var tlsConfig *tls.Config
+	if secure {
+		if tlsConfig, err = clientTLS(e); err != nil {
+			return nil, err
+		}
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: e.URLs, TLS: tlsConfig,
+		DialTimeout: dialTimeout, DialKeepAliveTime: keepAliveInterval, DialKeepAliveTimeout: keepAliveTimeout,
+		Logger: zap.New(slogCore{log: e.Log}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to etcd %v: %w", e.URLs, err)
+	}
+	if err := NewStore(client).Ping(ctx); err != nil {
+		_ = client.Close() // the ping's error is the one to report
+		return nil, fmt.Errorf("connect to etcd %v: %w", e.URLs, err)
+	}
+	return client, nil
+}
+
+func checkURLs(urls []string) (secure bool, err error) {
+	if len(urls) == 0 {
+		return false, errors.New("no etcd endpoint is given")
+	}
+	for i, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			return false, fmt.Errorf("etcd endpoint %q is not an URL like https://host:2379", text)
+		}
+		if u.Scheme == "http" {
+			if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+				return false, fmt.Errorf("etcd endpoint %q: %w", text, ErrPlaintext)
+			}
+		}
+		if i > 0 && secure != (u.Scheme == "https") {
+			return false, errors.New("etcd endpoints mix http and https")
+		}
+		secure = u.Scheme == "https"
+	}
+	return secure, nil
+}
+
+func clientTLS(e Endpoints) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if e.CAFile != "" {
+		pem, err := os.ReadFile(e.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the CA of etcd: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read the CA of etcd: no certificate in %s", e.CAFile)
+		}
+	}
+	if e.CertificateFile != "" || e.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(e.CertificateFile, e.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the client certificate for etcd: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}

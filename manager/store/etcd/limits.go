@@ -1,0 +1,29 @@
+package etcd
+
+import "time"
+
+const (
+	// operationTimeout bounds one call of the store; after it the store is
+	// reported as unavailable.
+	operationTimeout = 5 * time.Second
+	// listPage is how many keys List reads with one request.
+	listPage = 1000
+	// startTimeout bounds the start of the embedded server: replaying the log
+	// of a large database takes seconds.
+	startTimeout = 60 * time.Second
+	// dialTimeout bounds the first contact with an external cluster.
+	dialTimeout = 5 * time.Second
+	// keepAliveInterval and keepAliveTimeout find a dead connection to an
+	// external cluster.
+	keepAliveInterval = 10 * time.Second
+	keepAliveTimeout  = 5 * time.Second
+	// retention is how long old revisions are kept in the embedded server: a
+	// watch that was away for longer must list again.
+	retention = "1h"
+	// quotaBytes bounds the database of the embedded server. When it is
+	// reached writes fail with store.ErrUnavailable until space is made.
+	quotaBytes = 4 << 30
+	// maxValueBytes bounds one request to the embedded server. Resources are
+	// at most 1 MiB.
+	maxValueBytes = 3 << 20
+)

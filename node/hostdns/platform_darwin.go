@@ -1,0 +1,6 @@
+package hostdns
+
+const (
+	hasDomainFiles  = true
+	domainDirectory = "/etc/resolver"
+)

@@ -1,0 +1,8 @@
+//go:build !darwin
+
+package hostdns
+
+const (
+	hasDomainFiles  = false
+	domainDirectory = "/etc/resolver"
+)

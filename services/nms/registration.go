@@ -1,0 +1,62 @@
+package nms
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/cyphonic/cyphonic/internal/identity"
+	"github.com/cyphonic/cyphonic/internal/wire"
+)
+
+// register records where a device is. loc is nil, of an earlier key of the
+// device, or its present location.
+func (c *Core) register(now time.Time, r *request, loc *location, body wire.Registration, out []Datagram) ([]Datagram, dropReason) {
+	if loc == nil || !bytes.Equal(loc.certificate, body.Certificate) {
+		if !certifies(body.Certificate, r.ticket, now) {
+			return out, dropCertificate
+		}
+	}
+	if loc == nil {
+		if len(c.locations) >= maxLocations {
+			return out, dropTableFull
+		}
+		loc = newLocation()
+		loc.addLogin(r.ticket).window.mark(r.counter)
+		c.locations[r.subject.UID] = loc
+		c.metrics.locations.Set(float64(len(c.locations)))
+	}
+	moved := loc.addr != r.src
+	loc.subject, loc.nodeID, loc.assurance = r.subject, r.ticket.NodeID, r.ticket.Assurance
+	loc.certificate = body.Certificate
+	loc.addr, loc.tag, loc.echo, loc.keys, loc.lastSeen = r.src, r.tag, body.Echo, r.keys, now
+	loc.nated = !slices.ContainsFunc(body.Candidates, func(a netip.AddrPort) bool {
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) == r.src
+	})
+	loc.candidates = usable(body.Candidates, r.snap.Network(r.subject.Network))
+	c.log.Debug("registration", "fqdn", r.subject.FQDN, "node", loc.nodeID.Short(), "observed", r.src,
+		"nated", loc.nated, "candidates", loc.candidates, "moved", moved)
+	return c.reply(r, "registration_ack", wire.RegistrationAck{
+		Echo: body.Echo, Observed: r.src, NATed: loc.nated,
+		TTL: uint16(locationTTL / time.Second), Keepalive: uint16(keepaliveInterval / time.Second),
+	}, out), dropNone
+}
+
+// certifies reports whether a certificate belongs to the ticket. Its signature
+// is for the peers to verify: the NMS only keeps a device from handing out
+// somebody else's certificate.
+func certifies(raw []byte, t *identity.Ticket, now time.Time) bool {
+	cert, err := identity.ParseCertificate(raw)
+	return err == nil && cert.NodeID() == t.NodeID && cert.Network == t.Network &&
+		cert.VirtualIPv4 == t.VirtualIPv4 && cert.VirtualIPv6 == t.VirtualIPv6 &&
+		cert.Assurance == t.Assurance && now.Before(cert.NotAfter)
+}
+
+// logout makes a device unreachable. Its replay state stays until the location
+// ends, so that an earlier registration cannot be replayed.
+func (c *Core) logout(now time.Time, loc *location, out []Datagram) ([]Datagram, dropReason) {
+	c.log.Debug("logout", "fqdn", loc.subject.FQDN, "node", loc.nodeID.Short(), "observed", loc.addr)
+	loc.addr, loc.lastSeen = netip.AddrPort{}, now
+	return out, dropNone
+}

@@ -1,0 +1,45 @@
+package replica
+
+import "time"
+
+// Bounds and intervals of a replica's connection to etcd.
+const (
+	// publishInterval is the shortest time between two snapshots while changes
+	// stream in. A single change is published at once.
+	publishInterval = 20 * time.Millisecond
+
+	// listPage is the number of keys read from etcd at a time when starting.
+	listPage = 2000
+
+	// retryMin and retryMax bound the back-off between attempts to reach etcd.
+	retryMin = 100 * time.Millisecond
+	retryMax = 5 * time.Second
+
+	// listTimeout bounds one page of a list, enrolTimeout one enrolment, and
+	// syncTimeout one wait for the newest revision.
+	listTimeout  = 10 * time.Second
+	enrolTimeout = 5 * time.Second
+	syncTimeout  = 2 * time.Second
+
+	// progressInterval is how often a wait for a revision asks etcd for it.
+	progressInterval = 100 * time.Millisecond
+
+	// enrolAttempts is how often an enrolment is tried again after somebody
+	// else changed one of the keys it depends on.
+	enrolAttempts = 8
+
+	// syncsPerSecond and syncBurst bound the reads of etcd that strangers can
+	// cause by logging in under names that do not exist.
+	syncsPerSecond = 20
+	syncBurst      = 20
+
+	// keyCheckInterval is how often the age of the shared keys is looked at.
+	keyCheckInterval = time.Minute
+	// keyRotationInterval is the age at which a key is followed by a new one.
+	keyRotationInterval = 24 * time.Hour
+	// keyActivationDelay is how long a new key is known before it seals.
+	keyActivationDelay = 5 * time.Minute
+	// keyRetention is the age at which a key is removed. It exceeds the
+	// rotation interval plus the longest life of anything sealed (24 h).
+	keyRetention = 72 * time.Hour
+)

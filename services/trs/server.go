@@ -1,0 +1,116 @@
+package trs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cyphonic/cyphonic/internal/udp"
+)
+
+// Server moves datagrams between a socket and the core, in batches.
+type Server struct {
+	core *Core
+	conn udp.Conn
+	now  func() time.Time
+	log  *slog.Logger
+}
+
+// NewServer returns a server that owns conn: Run closes it.
+func NewServer(core *Core, conn udp.Conn, now func() time.Time, log *slog.Logger) *Server {
+	return &Server{core: core, conn: conn, now: now, log: log}
+}
+
+// Run serves until ctx ends and returns nil then.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.updateOwn(); err != nil {
+		_ = s.conn.Close()
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		<-ctx.Done()
+		return s.conn.Close()
+	})
+	group.Go(func() error {
+		err := s.serve()
+		if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		return fmt.Errorf("serve the TRS: %w", err)
+	})
+	group.Go(func() error { s.upkeep(ctx); return nil })
+	return group.Wait()
+}
+
+// serve forwards batch by batch: the buffers that were read are sent with
+// their headers rewritten, before they are read into again.
+func (s *Server) serve() error {
+	in := make([]udp.Message, min(readBatch, s.conn.BatchSize()))
+	for i := range in {
+		in[i].Buf = make([]byte, udp.MaxMessage)
+	}
+	var out []Datagram
+	var messages []udp.Message
+	for {
+		n, err := s.conn.ReadBatch(in)
+		if err != nil {
+			return err
+		}
+		now := s.now()
+		out = out[:0]
+		for i := range in[:n] {
+			m := &in[i]
+			for rest := m.Buf[:m.N]; len(rest) > 0; {
+				var datagram []byte
+				datagram, rest = m.Next(rest)
+				out = s.core.HandleDatagram(now, m.Addr, datagram, out)
+			}
+		}
+		messages = messages[:0]
+		for _, d := range out {
+			messages = append(messages, udp.Message{Buf: d.Data, N: len(d.Data), Addr: d.To})
+		}
+		if _, err := s.conn.WriteBatch(messages); err != nil {
+			return err
+		}
+	}
+}
+
+// upkeep expires sessions and follows the addresses of this host.
+func (s *Server) upkeep(ctx context.Context) {
+	ticker := time.NewTicker(expireInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.core.Expire(s.now())
+			if err := s.updateOwn(); err != nil {
+				s.log.Warn("addresses of this host unknown, keeping the last ones", "error", err)
+			}
+		}
+	}
+}
+
+func (s *Server) updateOwn() error {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("list the addresses of this host: %w", err)
+	}
+	var own []netip.Addr
+	for _, a := range list {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, prefix.Addr())
+		}
+	}
+	s.core.SetOwn(own)
+	return nil
+}
