@@ -36,7 +36,7 @@ test: install-deps check build ## Run everything: check, unit tests with fuzz se
 	@scripts/test
 
 .PHONY: check
-check: ## Format, go vet, staticcheck, and whether the generated code is current
+check: ## Format, go vet, staticcheck, layer rules, and whether the generated code is current
 	@scripts/check
 
 .PHONY: fuzz

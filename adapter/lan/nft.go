@@ -86,7 +86,7 @@ func (g *Guard) apply(ctx context.Context) error {
 // Check installs the rules again if they are gone from the kernel: another program flushed the rule set.
 func (g *Guard) Check(ctx context.Context) error {
 	if _, err := g.Counters(ctx); err == nil {
-		return nil
+		return g.apply(ctx) // nothing to do unless an earlier change failed
 	}
 	g.applying.Lock()
 	g.applied = nil

@@ -172,6 +172,11 @@ func TestErrors(t *testing.T) {
 			`{"type":"about:blank","title":"Bad Request","status":400,"detail":"invalid","errors":[{"pointer":"/spec/mac","detail":"is missing"},{"pointer":"/spec/x","detail":"unknown field"}]}`,
 			"invalid: /spec/mac: is missing; /spec/x: unknown field (HTTP 400)",
 		},
+		"a detail that names the field": {
+			400, "application/problem+json",
+			`{"title":"Bad Request","status":400,"detail":"invalid: /spec/mac: is missing","errors":[{"pointer":"/spec/mac","detail":"is missing"},{"pointer":"/spec/x","detail":"unknown field"}]}`,
+			"invalid: /spec/mac: is missing: /spec/x: unknown field (HTTP 400)",
+		},
 		"a problem with a title only": {409, "application/problem+json", `{"title":"Conflict","status":409}`, "Conflict (HTTP 409)"},
 		"another status in the body":  {404, "application/problem+json", `{"title":"No","status":200}`, "No (HTTP 404)"},
 		"something else":              {502, "text/html", `<html>`, "bad gateway: the answer does not come from a manager (HTTP 502)"},

@@ -17,14 +17,18 @@ import (
 // ProblemError is what the manager answered instead of what was asked for.
 type ProblemError struct{ Problem api.Problem }
 
-// Error has the detail and every field at fault.
+// Error has the detail and every field at fault that the detail does not speak of.
 func (e *ProblemError) Error() string {
 	text := e.Problem.Detail
 	if text == "" {
 		text = e.Problem.Title
 	}
-	if len(e.Problem.Errors) > 0 {
-		text += ": " + api.FieldErrors(e.Problem.Errors).Error()
+	separator := ": "
+	for _, field := range e.Problem.Errors {
+		if !strings.Contains(text, field.Detail) {
+			text += separator + field.String()
+			separator = "; "
+		}
 	}
 	return fmt.Sprintf("%s (HTTP %d)", text, e.Problem.Status)
 }

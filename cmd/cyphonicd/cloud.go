@@ -51,7 +51,9 @@ type cloud struct {
 }
 
 // runner is what every service offers.
-type runner interface{ Run(ctx context.Context) error }
+type runner interface {
+	Run(ctx context.Context) error
+}
 
 // newCloud opens etcd and all listeners. ctx bounds the start only.
 func newCloud(ctx context.Context, o cloudOptions) (*cloud, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,6 +64,9 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 
 Exit codes: 0 ended by SIGTERM or SIGINT, 1 failed, 2 wrong arguments or configuration.`,
 		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usageError{errors.New("a verb is needed: all, manager, as, nms, trs, config or version (--help explains)")}
+		},
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -73,10 +77,18 @@ Exit codes: 0 ended by SIGTERM or SIGINT, 1 failed, 2 wrong arguments or configu
 	p.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(serviceCommand("all", "Run all services in one process", cloudconfig.Services(), &f, stderr))
 	for _, s := range cloudconfig.Services() {
-		root.AddCommand(serviceCommand(s, "Run the "+s+" alone", []string{s}, &f, stderr))
+		root.AddCommand(serviceCommand(s, "Run only the "+title(s), []string{s}, &f, stderr))
 	}
 	root.AddCommand(configCommand(&f, stdout), versionCommand(stdout))
 	return root
+}
+
+// title is how a service is called in texts.
+func title(service string) string {
+	if service == cloudconfig.ServiceManager {
+		return service
+	}
+	return strings.ToUpper(service)
 }
 
 func serviceCommand(name, short string, services []string, f *flags, stderr io.Writer) *cobra.Command {
@@ -135,7 +147,10 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 }
 
 func configCommand(f *flags, stdout io.Writer) *cobra.Command {
-	config := &cobra.Command{Use: "config", Short: "About the configuration file", Args: cobra.NoArgs}
+	config := &cobra.Command{
+		Use: "config", Short: "About the configuration file", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return usageError{errors.New("config needs a verb: validate")} },
+	}
 	services := cloudconfig.Services()
 	validate := &cobra.Command{
 		Use: "validate", Short: "Check the configuration and the files it names", Args: cobra.NoArgs,

@@ -68,8 +68,10 @@ func TestCheckNamesEveryFault(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, field := range []string{"metrics.listen", "nms.listen", "trs.listen", "trs.networkBytesPerSecond",
-		"manager.certificateFile", "manager.adminTokenHashFile", "as.certificateFile", "as.issuerKeyFile"} {
+	for _, field := range []string{
+		"metrics.listen", "nms.listen", "trs.listen", "trs.networkBytesPerSecond",
+		"manager.certificateFile", "manager.adminTokenHashFile", "as.certificateFile", "as.issuerKeyFile",
+	} {
 		if !strings.Contains(err.Error(), field+":") {
 			t.Errorf("the error does not name %s:\n%v", field, err)
 		}

@@ -5,7 +5,6 @@ package ctl
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,7 +41,7 @@ func Run(ctx context.Context, args []string, env Environment) int {
 	if err != nil && !c.started {
 		err = &usageError{err}
 	}
-	if err == nil || (errors.Is(err, context.Canceled) && ctx.Err() != nil) {
+	if err == nil {
 		return exitOK
 	}
 	c.report(err)

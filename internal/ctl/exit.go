@@ -22,7 +22,7 @@ const (
 
 const exitHelp = `
 Exit codes:
-  0  done
+  0  done; get -w and watch: interrupted
   1  another failure than those below
   2  wrong arguments, or no usable configuration file
   3  a manifest or a request is invalid; nothing of it was applied

@@ -1,9 +1,12 @@
 package ctl
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -43,6 +46,36 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("the help does not speak of %d", row.want)
 			}
 		})
+	}
+}
+
+func TestDocumentationHasTheExitCodesOfTheHelp(t *testing.T) {
+	document, err := os.ReadFile("../../docs/cyphonicctl.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile(`(?m)^  (\d)  (.+)$`).FindAllStringSubmatch(exitHelp, -1)
+	if len(lines) != exitUnreachable+1 {
+		t.Fatalf("the help has %d exit codes", len(lines))
+	}
+	for _, line := range lines {
+		if !strings.Contains(string(document), fmt.Sprintf("| %s | %s |\n", line[1], line[2])) {
+			t.Errorf("docs/cyphonicctl.md does not say of %s: %s", line[1], line[2])
+		}
+	}
+}
+
+func TestAnInterruptedVerbIsNotDone(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := command{output: "name"}
+	manager, err := client.New(client.Options{Server: "https://127.0.0.1:1", Transport: http.DefaultTransport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind, _ := api.KindNamed("Node")
+	if err := c.get(ctx, manager, []target{{kind: kind}}, nil, false); exitCode(err) != exitFailure {
+		t.Errorf("got %v, exit code %d", err, exitCode(err))
 	}
 }
 

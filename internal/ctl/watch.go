@@ -66,7 +66,7 @@ func (c *command) printEvent(event client.Event, name string) error {
 	return err
 }
 
-// follow hands over the changes after resourceVersion until ctx ends, across ends of the stream. Where the store no longer has the changes it begins with what
+// follow hands over the changes after resourceVersion until ctx ends, which is no error, across ends of the stream. Where the store no longer has the changes it begins with what
 // there is now.
 func follow(ctx context.Context, manager *client.Client, kind api.Kind, resourceVersion string, handle func(client.Event) error) error {
 	for ctx.Err() == nil {
@@ -77,13 +77,13 @@ func follow(ctx context.Context, manager *client.Client, kind api.Kind, resource
 		case errors.Is(err, client.ErrWatchEnded):
 			resourceVersion = last
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return nil
 		default:
 			return err
 		}
 		pause(ctx, time.Second)
 	}
-	return ctx.Err()
+	return nil
 }
 
 // followOnce returns the last resourceVersion seen and why the stream ended.

@@ -28,6 +28,7 @@ func inUDP(peer, local uint16) []byte  { return udpPacket(addressB4, addressA4, 
 func outTCP(local, peer uint16, flags uint8) []byte {
 	return tcpPacket(addressA6, addressB6, local, peer, flags)
 }
+
 func inTCP(peer, local uint16, flags uint8) []byte {
 	return tcpPacket(addressB6, addressA6, peer, local, flags)
 }
@@ -54,53 +55,81 @@ func fragmentOf6(src, dst netip.Addr, protocol uint8, id uint32, offset uint16, 
 	return ipPacket(src, dst, protocolFragment, append(binary.BigEndian.AppendUint32(h, id), data...))
 }
 
-func TestFilter(t *testing.T) {
-	outbound80 := []wire.Rule{{Protocol: protocolUDP, PortLow: 80, PortHigh: 89}, {Protocol: protocolTCP, PortLow: 80, PortHigh: 80}}
-	inbound80 := []wire.Rule{{Inbound: true, Protocol: protocolUDP, PortLow: 80, PortHigh: 80}, {Inbound: true, Protocol: protocolTCP, PortLow: 80, PortHigh: 80}}
-	ping := []wire.Rule{{Protocol: protocolICMP, PortHigh: 65535}}
-	udpHeader := udpPacket(addressA6, addressB6, 5, 80, nil)[ipv6HeaderSize:]
-	for _, row := range []struct {
-		name  string
-		rules []wire.Rule
-		steps []step
-	}{
+// scenario is a sequence of packets at one filter.
+type scenario struct {
+	name  string
+	rules []wire.Rule
+	steps []step
+}
+
+func outbound80() []wire.Rule {
+	return []wire.Rule{{Protocol: protocolUDP, PortLow: 80, PortHigh: 89}, {Protocol: protocolTCP, PortLow: 80, PortHigh: 80}}
+}
+
+func inbound80() []wire.Rule {
+	return []wire.Rule{{Inbound: true, Protocol: protocolUDP, PortLow: 80, PortHigh: 80}, {Inbound: true, Protocol: protocolTCP, PortLow: 80, PortHigh: 80}}
+}
+
+func portScenarios() []scenario {
+	return []scenario{
 		{"no rules drop everything", nil, []step{out(outUDP(5, 80), dropPolicy), in(inUDP(5, 80), dropPolicy)}},
-		{"an outbound rule opens outbound only", outbound80, []step{
-			in(inUDP(5, 80), dropPolicy), out(outUDP(5, 80), dropNone), in(inUDP(80, 5), dropNone), in(inUDP(80, 6), dropPolicy)}},
-		{"an inbound rule opens inbound only", inbound80, []step{
-			out(outUDP(80, 5), dropPolicy), in(inUDP(5, 80), dropNone), out(outUDP(80, 5), dropNone), out(outUDP(80, 6), dropPolicy)}},
-		{"port ranges are inclusive", outbound80, []step{
-			out(outUDP(5, 79), dropPolicy), out(outUDP(5, 80), dropNone), out(outUDP(5, 89), dropNone), out(outUDP(5, 90), dropPolicy)}},
-		{"the protocol counts", outbound80, []step{
-			out(outUDP(5, 85), dropNone), out(outTCP(5, 85, tcpSYN), dropPolicy), in(inTCP(85, 5, tcpACK), dropPolicy)}},
+		{"an outbound rule opens outbound only", outbound80(), []step{
+			in(inUDP(5, 80), dropPolicy), out(outUDP(5, 80), dropNone), in(inUDP(80, 5), dropNone), in(inUDP(80, 6), dropPolicy),
+		}},
+		{"an inbound rule opens inbound only", inbound80(), []step{
+			out(outUDP(80, 5), dropPolicy), in(inUDP(5, 80), dropNone), out(outUDP(80, 5), dropNone), out(outUDP(80, 6), dropPolicy),
+		}},
+		{"port ranges are inclusive", outbound80(), []step{
+			out(outUDP(5, 79), dropPolicy), out(outUDP(5, 80), dropNone), out(outUDP(5, 89), dropNone), out(outUDP(5, 90), dropPolicy),
+		}},
+		{"the protocol counts", outbound80(), []step{
+			out(outUDP(5, 85), dropNone), out(outTCP(5, 85, tcpSYN), dropPolicy), in(inTCP(85, 5, tcpACK), dropPolicy),
+		}},
 		{"any protocol", []wire.Rule{{PortHigh: 65535}}, []step{
 			out(outUDP(5, 1), dropNone), out(outTCP(5, 1, tcpSYN), dropNone), out(ipPacket(addressA4, addressB4, 47, nil), dropNone),
-			in(ipPacket(addressB4, addressA4, 47, nil), dropNone), in(ipPacket(addressB4, addressA4, 50, nil), dropPolicy)}},
-		{"UDP flows time out", outbound80, []step{
-			out(outUDP(5, 80), dropNone), in(inUDP(80, 5), dropNone).later(timeoutUDP), in(inUDP(80, 5), dropPolicy).later(timeoutUDP + 1)}},
-		{"an opening TCP flow times out", outbound80, []step{
-			out(outTCP(5, 80, tcpSYN), dropNone), in(inTCP(80, 5, tcpSYN|tcpACK), dropPolicy).later(timeoutTCPOpening + 1)}},
-		{"an established TCP flow is kept for hours", outbound80, []step{
+			in(ipPacket(addressB4, addressA4, 47, nil), dropNone), in(ipPacket(addressB4, addressA4, 50, nil), dropPolicy),
+		}},
+		{"UDP flows time out", outbound80(), []step{
+			out(outUDP(5, 80), dropNone), in(inUDP(80, 5), dropNone).later(timeoutUDP), in(inUDP(80, 5), dropPolicy).later(timeoutUDP + 1),
+		}},
+		{"an opening TCP flow times out", outbound80(), []step{
+			out(outTCP(5, 80, tcpSYN), dropNone), in(inTCP(80, 5, tcpSYN|tcpACK), dropPolicy).later(timeoutTCPOpening + 1),
+		}},
+		{"an established TCP flow is kept for hours", outbound80(), []step{
 			out(outTCP(5, 80, tcpSYN), dropNone), in(inTCP(80, 5, tcpSYN|tcpACK), dropNone).later(time.Second),
-			in(inTCP(80, 5, tcpACK), dropNone).later(2 * time.Hour), in(inTCP(80, 5, tcpACK), dropPolicy).later(timeoutTCPEstablished + 1)}},
-		{"a finished TCP flow is soon forgotten", outbound80, []step{
+			in(inTCP(80, 5, tcpACK), dropNone).later(2 * time.Hour), in(inTCP(80, 5, tcpACK), dropPolicy).later(timeoutTCPEstablished + 1),
+		}},
+		{"a finished TCP flow is soon forgotten", outbound80(), []step{
 			out(outTCP(5, 80, tcpSYN), dropNone), in(inTCP(80, 5, tcpSYN|tcpACK), dropNone), out(outTCP(5, 80, tcpFIN|tcpACK), dropNone),
 			in(inTCP(80, 5, tcpACK), dropNone).later(time.Hour), in(inTCP(80, 5, tcpFIN|tcpACK), dropNone),
-			out(outTCP(5, 80, tcpACK), dropNone).later(timeoutTCPClosing), in(inTCP(80, 5, tcpACK), dropPolicy).later(timeoutTCPClosing + 1)}},
-		{"a reset ends a TCP flow", outbound80, []step{
-			out(outTCP(5, 80, tcpSYN), dropNone), in(inTCP(80, 5, tcpRST), dropNone), in(inTCP(80, 5, tcpACK), dropPolicy).later(timeoutTCPClosing + 1)}},
-		{"the ports of a closed flow cannot be opened from the other side", outbound80, []step{
-			out(outTCP(5, 80, tcpSYN), dropNone), in(inTCP(80, 5, tcpRST), dropNone), in(inTCP(80, 5, tcpSYN), dropPolicy), out(outTCP(5, 80, tcpSYN), dropNone)}},
+			out(outTCP(5, 80, tcpACK), dropNone).later(timeoutTCPClosing), in(inTCP(80, 5, tcpACK), dropPolicy).later(timeoutTCPClosing + 1),
+		}},
+		{"a reset ends a TCP flow", outbound80(), []step{
+			out(outTCP(5, 80, tcpSYN), dropNone), in(inTCP(80, 5, tcpRST), dropNone), in(inTCP(80, 5, tcpACK), dropPolicy).later(timeoutTCPClosing + 1),
+		}},
+		{"the ports of a closed flow cannot be opened from the other side", outbound80(), []step{
+			out(outTCP(5, 80, tcpSYN), dropNone), in(inTCP(80, 5, tcpRST), dropNone), in(inTCP(80, 5, tcpSYN), dropPolicy), out(outTCP(5, 80, tcpSYN), dropNone),
+		}},
+	}
+}
+
+func icmpAndFragmentScenarios() []scenario {
+	ping := []wire.Rule{{Protocol: protocolICMP, PortHigh: 65535}}
+	udpHeader := udpPacket(addressA6, addressB6, 5, 80, nil)[ipv6HeaderSize:]
+	return []scenario{
 		{"echo is a flow", ping, []step{
 			in(icmpPacket(addressB4, addressA4, icmpEchoReply, 9, nil), dropPolicy), out(icmpPacket(addressA4, addressB4, icmpEchoRequest, 9, nil), dropNone),
 			in(icmpPacket(addressB4, addressA4, icmpEchoReply, 9, nil), dropNone), in(icmpPacket(addressB4, addressA4, icmpEchoReply, 8, nil), dropPolicy),
-			out(icmpPacket(addressA4, addressB4, icmpEchoReply, 9, nil), dropPolicy), in(icmpPacket(addressB4, addressA4, icmpEchoRequest, 7, nil), dropPolicy)}},
+			out(icmpPacket(addressA4, addressB4, icmpEchoReply, 9, nil), dropPolicy), in(icmpPacket(addressB4, addressA4, icmpEchoRequest, 7, nil), dropPolicy),
+		}},
 		{"the ICMP rule covers ICMPv6", ping, []step{
 			out(icmpPacket(addressA6, addressB6, icmpv6EchoRequest, 9, nil), dropNone), in(icmpPacket(addressB6, addressA6, icmpv6EchoReply, 9, nil), dropNone),
-			in(icmpPacket(addressB6, addressA6, icmpv6EchoReply, 9, nil), dropPolicy).later(timeoutICMP + 1)}},
+			in(icmpPacket(addressB6, addressA6, icmpv6EchoReply, 9, nil), dropPolicy).later(timeoutICMP + 1),
+		}},
 		{"redirects and neighbour discovery never pass", allowAll, []step{
-			in(icmpPacket(addressB4, addressA4, 5, 0, outUDP(1, 2)), dropPolicy), in(icmpPacket(addressB6, addressA6, 136, 0, make([]byte, 20)), dropPolicy)}},
-		{"ICMP errors pass for flows only", outbound80, []step{
+			in(icmpPacket(addressB4, addressA4, 5, 0, outUDP(1, 2)), dropPolicy), in(icmpPacket(addressB6, addressA6, 136, 0, make([]byte, 20)), dropPolicy),
+		}},
+		{"ICMP errors pass for flows only", outbound80(), []step{
 			in(icmpPacket(addressB4, addressA4, icmpUnreachable, 0, outUDP(5, 80)), dropPolicy), out(outUDP(5, 80), dropNone),
 			in(icmpPacket(addressB4, addressA4, icmpUnreachable, 0, outUDP(5, 80)), dropNone),
 			in(icmpPacket(addressB4, addressA4, icmpUnreachable, 0, outUDP(5, 80)[:28]), dropNone),
@@ -108,25 +137,35 @@ func TestFilter(t *testing.T) {
 			in(icmpPacket(addressB4, addressA4, icmpUnreachable, 0, outUDP(6, 80)), dropPolicy),
 			in(icmpPacket(addressB4, addressA4, icmpUnreachable, 0, inUDP(80, 5)), dropPolicy),
 			in(icmpPacket(addressB4, addressA4, icmpUnreachable, 0, udpPacket(addressA4, stranger4, 5, 80, nil)), dropPolicy),
-			in(icmpPacket(addressB4, addressA4, 4, 0, outUDP(5, 80)), dropPolicy)}},
-		{"outbound ICMPv6 errors about inbound flows pass", inbound80, []step{
+			in(icmpPacket(addressB4, addressA4, 4, 0, outUDP(5, 80)), dropPolicy),
+		}},
+		{"outbound ICMPv6 errors about inbound flows pass", inbound80(), []step{
 			in(inTCP(5, 80, tcpSYN), dropNone), out(icmpPacket(addressA6, addressB6, 2, 0, inTCP(5, 80, tcpSYN)), dropNone),
-			out(icmpPacket(addressA6, addressB6, 2, 0, inTCP(6, 80, tcpSYN)), dropPolicy)}},
+			out(icmpPacket(addressA6, addressB6, 2, 0, inTCP(6, 80, tcpSYN)), dropPolicy),
+		}},
 		{"errors about echo requests pass", ping, []step{
 			out(icmpPacket(addressA4, addressB4, icmpEchoRequest, 9, nil), dropNone),
-			in(icmpPacket(addressB4, addressA4, icmpTimeExceeded, 0, icmpPacket(addressA4, addressB4, icmpEchoRequest, 9, nil)), dropNone)}},
-		{"later fragments follow the first", outbound80, []step{
+			in(icmpPacket(addressB4, addressA4, icmpTimeExceeded, 0, icmpPacket(addressA4, addressB4, icmpEchoRequest, 9, nil)), dropNone),
+		}},
+		{"later fragments follow the first", outbound80(), []step{
 			out(fragmentOf(outUDP(5, 80), 3, 100, true), dropFragment), out(fragmentOf(outUDP(5, 80), 3, 0, true), dropNone),
 			out(fragmentOf(outUDP(5, 80), 3, 100, true), dropNone), out(fragmentOf(outUDP(5, 80), 3, 200, false), dropNone),
 			out(fragmentOf(outUDP(5, 80), 4, 100, false), dropFragment), in(fragmentOf(inUDP(5, 80), 3, 100, false), dropFragment),
-			out(fragmentOf(outTCP4(5, 80), 3, 100, false), dropFragment), out(fragmentOf(outUDP(5, 80), 3, 100, false), dropFragment).later(timeoutFragment + 1)}},
-		{"fragments of a dropped first one are dropped", outbound80, []step{
-			out(fragmentOf(outUDP(5, 99), 3, 0, true), dropPolicy), out(fragmentOf(outUDP(5, 99), 3, 100, false), dropFragment)}},
-		{"IPv6 fragments too", outbound80, []step{
+			out(fragmentOf(outTCP4(5, 80), 3, 100, false), dropFragment), out(fragmentOf(outUDP(5, 80), 3, 100, false), dropFragment).later(timeoutFragment + 1),
+		}},
+		{"fragments of a dropped first one are dropped", outbound80(), []step{
+			out(fragmentOf(outUDP(5, 99), 3, 0, true), dropPolicy), out(fragmentOf(outUDP(5, 99), 3, 100, false), dropFragment),
+		}},
+		{"IPv6 fragments too", outbound80(), []step{
 			out(fragmentOf6(addressA6, addressB6, protocolUDP, 1<<20, 0, true, udpHeader), dropNone),
 			out(fragmentOf6(addressA6, addressB6, protocolUDP, 1<<20, 1, false, []byte("data")), dropNone),
-			out(fragmentOf6(addressA6, addressB6, protocolUDP, 1<<21, 1, false, []byte("data")), dropFragment)}},
-	} {
+			out(fragmentOf6(addressA6, addressB6, protocolUDP, 1<<21, 1, false, []byte("data")), dropFragment),
+		}},
+	}
+}
+
+func TestFilter(t *testing.T) {
+	for _, row := range slices.Concat(portScenarios(), icmpAndFragmentScenarios()) {
 		t.Run(row.name, func(t *testing.T) {
 			var f filter
 			f.setRules(row.rules)

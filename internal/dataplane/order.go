@@ -6,12 +6,13 @@ import "sync"
 // owns the pool of batches and the reading role.
 type lane[B any] struct {
 	// Constant.
-	free    chan *B       // the pool; a worker that finds it empty waits
+	free    chan struct{} // a token for each batch in the pool; who finds none waits
 	role    chan struct{} // holds one token; who takes it reads
 	closed  chan struct{} // closed when the plane ends
 	release func(*B)      // called with one batch at a time, in the order of tickets
 
 	mu        sync.Mutex
+	pool      []*B   // the batch used last is taken first: its memory is in the cache
 	next      uint64 // ticket of the next batch to be staged
 	head      uint64 // ticket of the next batch to be released
 	waiting   []*B   // ready before their turn, by ticket modulo length
@@ -20,11 +21,11 @@ type lane[B any] struct {
 
 func newLane[B any](batches int, newBatch func() *B, release func(*B)) *lane[B] {
 	l := &lane[B]{
-		free: make(chan *B, batches), role: make(chan struct{}, 1), closed: make(chan struct{}),
+		free: make(chan struct{}, batches), role: make(chan struct{}, 1), closed: make(chan struct{}),
 		release: release, waiting: make([]*B, batches),
 	}
 	for range batches {
-		l.free <- newBatch()
+		l.put(newBatch())
 	}
 	l.role <- struct{}{}
 	return l
@@ -33,20 +34,29 @@ func newLane[B any](batches int, newBatch func() *B, release func(*B)) *lane[B] 
 // take returns a batch of the pool, or nil when the plane has ended.
 func (l *lane[B]) take() *B {
 	select {
-	case b := <-l.free:
-		return b
+	case <-l.free:
 	default:
+		select {
+		case <-l.free:
+		case <-l.closed:
+			return nil
+		}
 	}
-	select {
-	case b := <-l.free:
-		return b
-	case <-l.closed:
-		return nil
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := len(l.pool) - 1
+	b := l.pool[last]
+	l.pool = l.pool[:last]
+	return b
 }
 
-// put returns a batch that was not given a ticket.
-func (l *lane[B]) put(b *B) { l.free <- b }
+// put returns a batch to the pool; one that has a ticket goes through done instead.
+func (l *lane[B]) put(b *B) {
+	l.mu.Lock()
+	l.pool = append(l.pool, b)
+	l.mu.Unlock()
+	l.free <- struct{}{}
+}
 
 // ticket fixes a batch's place in the order of release. Every ticket must be redeemed with
 // done, else later batches wait for ever.
@@ -79,7 +89,7 @@ func (l *lane[B]) done(ticket uint64, b *B) {
 		l.head++
 		l.mu.Unlock()
 		l.release(ready)
-		l.free <- ready
+		l.put(ready)
 		l.mu.Lock()
 	}
 	l.releasing = false

@@ -94,6 +94,9 @@ func (p *peer) tickInitiation(now time.Time) {
 		return
 	}
 	i.next = now.Add(min(handshakeRetry<<min(i.rounds, 4), handshakeRetryMax))
+	if relay := i.started.Add(relayAfter); now.Before(relay) && i.next.After(relay) {
+		i.next = relay
+	}
 	i.rounds++
 }
 

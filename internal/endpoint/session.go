@@ -172,7 +172,7 @@ func (p *peer) tickSession(now time.Time) {
 		p.initiate(now)
 	}
 	stats := p.association.Stats()
-	p.selector.Tick(now, path.Traffic{LastTx: p.e.plane.Time(stats.LastTx), LastRx: p.e.plane.Time(stats.LastRx)})
+	p.selector.Tick(now, path.Traffic{LastTx: p.e.plane.Time(stats.LastTx), LastRx: p.e.plane.Time(stats.LastRx), RxPackets: stats.RxPackets})
 	p.act(now)
 }
 

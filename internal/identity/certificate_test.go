@@ -124,6 +124,25 @@ func TestVerifyNamesTheReason(t *testing.T) {
 	}
 }
 
+// TestCertificateOutsideItsIssuersTimesIsRefused signs what Issue would not.
+func TestCertificateOutsideItsIssuersTimesIsRefused(t *testing.T) {
+	a := newAuthority(t)
+	c := template(mustKey(t).Public())
+	c.Issuer = a.issuer.id
+	c.NotBefore, c.NotAfter = testNow.Add(-48*time.Hour), testNow.Add(48*time.Hour)
+	body := must(c.encode())(t)
+	raw := append(body, ed25519.Sign(a.issuer.key, append([]byte(certificateLabel), body...))...)
+	for _, row := range []struct {
+		name  string
+		after time.Duration
+		want  error
+	}{{"within", 0, nil}, {"before the issuer", -2 * time.Hour, ErrNotYetValid}, {"after the issuer", 25 * time.Hour, ErrExpired}} {
+		if _, err := a.verifier(t).Verify(raw, testNow.Add(row.after)); !errors.Is(err, row.want) {
+			t.Errorf("%s: got %v, want %v", row.name, err, row.want)
+		}
+	}
+}
+
 func TestIssueRefusesWhatNobodyWouldAccept(t *testing.T) {
 	a := newAuthority(t)
 	for _, row := range []struct {

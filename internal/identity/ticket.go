@@ -25,6 +25,7 @@ const (
 //	67  not after u64               seconds since 1970-01-01 UTC
 //	75  virtual IPv4, virtual IPv6  each 1 and the address, or 0
 //	    UID, name, network, FQDN    each length u8
+//	    adapter                     length u8; empty but for general nodes
 type Ticket struct {
 	NodeID                   NodeID
 	Kind                     wire.SubjectKind
@@ -34,6 +35,7 @@ type Ticket struct {
 	Assurance                Assurance
 	SessionKey               [32]byte
 	NotAfter                 time.Time
+	Adapter                  string // that spoke for a general node; moving the node to another one ends the ticket
 }
 
 // SealTicket fails with ErrTooLong if the names do not fit into wire.MaxTicket.
@@ -51,6 +53,7 @@ func SealTicket(rand io.Reader, ring Keyring, t Ticket) ([]byte, error) {
 	w.string("name", t.Name, MaxName)
 	w.string("network", t.Network, MaxName)
 	w.string("FQDN", t.FQDN, MaxName)
+	w.string("adapter", t.Adapter, MaxName)
 	if w.err != nil {
 		return nil, w.err
 	}
@@ -74,6 +77,7 @@ func OpenTicket(ring Keyring, b []byte, now time.Time) (*Ticket, error) {
 	t.VirtualIPv4, t.VirtualIPv6 = r.addr(true), r.addr(false)
 	t.UID = r.string(MaxUID)
 	t.Name, t.Network, t.FQDN = r.string(MaxName), r.string(MaxName), r.string(MaxName)
+	t.Adapter = r.string(MaxName)
 	if !r.done() {
 		return nil, fmt.Errorf("%w: ticket", ErrMalformed)
 	}

@@ -43,7 +43,10 @@ func (h *Host) Capture(ctx context.Context, iface string, options CaptureOptions
 		"-s", strconv.Itoa(options.SnapLength), "-w", path,
 	}
 	if options.ring {
+		// Cheap rather than prompt: the kernel hands packets over by the block, once a second or when one is full.
 		args = append(args, "-C", strconv.Itoa(ringFileMegabytes), "-W", strconv.Itoa(ringFiles))
+	} else {
+		args = append(args, "--immediate-mode") // else Stop would lose the block that is being filled
 	}
 	if options.Filter != "" {
 		args = append(args, options.Filter)
@@ -80,8 +83,18 @@ func (p *Process) waitLog(ctx context.Context, text string) error {
 	}
 }
 
-// Stop ends the recording after everything received so far has been written.
+// Stop ends the recording once everything received so far has been written.
 func (c *Capture) Stop() error {
+	for size := int64(-1); ; time.Sleep(captureQuiet) {
+		info, err := os.Stat(c.Path)
+		if err != nil {
+			return fmt.Errorf("stop the capture: %w", err)
+		}
+		if info.Size() == size {
+			break
+		}
+		size = info.Size()
+	}
 	if err := c.process.Signal(syscall.SIGINT); err != nil {
 		return fmt.Errorf("stop the capture: %w: %s", err, c.process.LogTail(3))
 	}

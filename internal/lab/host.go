@@ -104,15 +104,31 @@ func (h *Host) ResolverFile() string {
 	return filepath.Join(resolverDirectory, h.namespace, "resolv.conf")
 }
 
+// writeResolver gives the host its own files for finding names: `ip netns exec` mounts them over those of /etc. Without
+// an own nsswitch.conf a name would go to the resolver daemon of the machine, past the host's resolv.conf.
 func (h *Host) writeResolver() error {
-	text := ""
+	servers := ""
 	for _, server := range h.spec.Nameservers {
-		text += "nameserver " + server.String() + "\n"
+		servers += "nameserver " + server.String() + "\n"
 	}
-	if err := os.MkdirAll(filepath.Dir(h.ResolverFile()), 0o755); err != nil {
+	directory := filepath.Dir(h.ResolverFile())
+	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(h.ResolverFile(), []byte(text), 0o644)
+	files := map[string]string{
+		"resolv.conf":   servers,
+		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+		"hosts":         "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 " + h.Name + "\n",
+	}
+	for name, text := range files {
+		if _, err := os.Stat(filepath.Join("/etc", name)); err != nil {
+			continue // nothing to mount over
+		}
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SetLink brings an interface up or down.

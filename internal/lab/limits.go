@@ -13,6 +13,8 @@ const (
 	outputDrain = time.Second
 	// captureStart bounds the wait for tcpdump to say that it listens.
 	captureStart = 5 * time.Second
+	// captureQuiet is how long a capture file must not have grown before the capture is taken for complete.
+	captureQuiet = 100 * time.Millisecond
 	// ringFileMegabytes and ringFiles bound the packets kept per WAN link as evidence.
 	ringFileMegabytes = 8
 	ringFiles         = 2

@@ -21,8 +21,15 @@ const (
 	// silenceBeforeCheck is how long sent packets may stay without any
 	// authenticated packet in return before the path is checked.
 	silenceBeforeCheck = 250 * time.Millisecond
+	// pauseBeforeCheck is how long after the last packet of the peer's users the
+	// path is checked, once: the peer may be sending on, into a NAT mapping that
+	// is gone, and can learn the new one only from this end.
+	pauseBeforeCheck = time.Second
 	// checkInterval is the time between the probes of a check.
 	checkInterval = 400 * time.Millisecond
+	// replyMargin is how much longer than another path's answer that of the
+	// current one may take in a check.
+	replyMargin = 50 * time.Millisecond
 	// checkLosses is the number of unanswered probes that end a path.
 	checkLosses = 3
 	// idleCheck is the time without a packet in one of the directions after

@@ -58,4 +58,6 @@ type Action struct {
 // authenticated was last received. A zero time is "never".
 type Traffic struct {
 	LastTx, LastRx time.Time
+	// RxPackets is the number of the peer's users' packets.
+	RxPackets uint64
 }

@@ -31,6 +31,8 @@ type Selector struct {
 
 	check      check
 	checked    time.Time // when the last check began
+	rxPackets  uint64    // of the peer's users, so far
+	userRx     time.Time // when that was seen to grow
 	unanswered time.Time // when sent packets were first found without answer
 	deadSince  time.Time // zero while the current path is believed to work
 	nextProbe  time.Time // of every path, while dead
@@ -173,8 +175,12 @@ func (s *Selector) tickSilence(now time.Time, t Traffic) {
 		s.unanswered = now
 	}
 	silent := !s.unanswered.IsZero() && now.Sub(s.unanswered) >= silenceBeforeCheck
+	if t.RxPackets != s.rxPackets {
+		s.rxPackets, s.userRx = t.RxPackets, now
+	}
+	paused := s.userRx.After(s.checked) && now.Sub(s.userRx) >= pauseBeforeCheck
 	idle := now.Sub(latest(t.LastTx, s.checked)) >= idleCheck || now.Sub(t.LastRx) >= idleCheck
-	if silent || idle {
+	if silent || paused || idle {
 		s.startCheck(now, false)
 	}
 }
@@ -200,6 +206,10 @@ func (s *Selector) tickCheck(now time.Time, t Traffic) {
 	}
 	s.check.lost++
 	s.check.next = now.Add(checkInterval)
+	if k := s.alternative(now); k != nil && !k.path.Relayed() && now.Sub(k.seen) < freshness {
+		s.use(now, k.path) // the peer has moved: it is heard from there and answers there
+		return
+	}
 	if s.check.lost >= checkLosses {
 		s.fail(now)
 		return
@@ -220,6 +230,21 @@ func (s *Selector) passCheck() {
 // fail gives up the current path for one that answered a moment ago, direct
 // before relayed, or else starts asking everywhere.
 func (s *Selector) fail(now time.Time) {
+	if k := s.alternative(now); k != nil {
+		s.use(now, k.path)
+		return
+	}
+	s.check = check{}
+	s.deadSince = now
+	s.nextProbe = now
+	s.nextRestart = now.Add(RestartAfter)
+	s.round, s.nextRound = 0, now
+	s.tickDead(now)
+}
+
+// alternative is a path other than the current one that has answered a moment
+// ago, direct before relayed; nil if there is none.
+func (s *Selector) alternative(now time.Time) *knownPath {
 	var best *knownPath
 	for i := range s.known {
 		k := &s.known[i]
@@ -230,16 +255,7 @@ func (s *Selector) fail(now time.Time) {
 			best = k
 		}
 	}
-	if best != nil {
-		s.use(now, best.path)
-		return
-	}
-	s.check = check{}
-	s.deadSince = now
-	s.nextProbe = now
-	s.nextRestart = now.Add(RestartAfter)
-	s.round, s.nextRound = 0, now
-	s.tickDead(now)
+	return best
 }
 
 func (s *Selector) isOldRelay(p Path) bool { return p.Relayed() && p != s.relay }
@@ -342,9 +358,14 @@ func (s *Selector) Replied(now time.Time, p Path, id uint64) bool {
 		s.currentReplied(sample)
 		return true
 	}
-	if s.better(now, k) {
+	switch {
+	case s.better(now, k):
 		s.use(now, p)
 		s.rtt = sample
+	case s.check.active && !p.Relayed():
+		// The current path was asked no later; it has had its time soon.
+		s.check.next = earlier(s.check.next, now.Add(sample+replyMargin))
+		s.wake(s.check.next)
 	}
 	return true
 }
@@ -385,9 +406,12 @@ func (s *Selector) AddressChanged(now time.Time) {
 	if s.current.IsZero() {
 		return
 	}
-	s.nextRelay = time.Time{}
 	s.startCheck(now, true)
+	s.check.lost = max(s.check.lost, 1) // doubt it: one probe less until it is given up
 	s.out = append(s.out, Action{Op: OpAnnounce, Path: s.current})
+	s.probeDirect(now)
+	s.nextRelay = time.Time{}
+	s.wantRelay(now)
 	s.round, s.nextRound = 0, now
 	s.wake(now)
 }
@@ -453,6 +477,13 @@ func (s *Selector) wake(at time.Time) {
 	if s.nextTick.IsZero() || at.Before(s.nextTick) {
 		s.nextTick = at
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func latest(a, b time.Time) time.Time {

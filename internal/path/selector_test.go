@@ -122,6 +122,20 @@ func TestSelectorLeavesAWorkingPathAlone(t *testing.T) {
 	}
 }
 
+func TestSelectorChecksOnceWhenThePeersTrafficStops(t *testing.T) {
+	b := newBench(t, true)
+	b.established(direct)
+	b.traffic.RxPackets = 7
+	b.run(500 * time.Millisecond)
+	if n := b.count(OpProbe); n != 0 {
+		t.Errorf("%d probes while the peer sends", n)
+	}
+	b.run(15 * time.Second)
+	if n := b.count(OpProbe); n != 1 {
+		t.Errorf("%d probes after it has stopped, want 1", n)
+	}
+}
+
 func TestSelectorAsksAnIdlePathToKeepItAlive(t *testing.T) {
 	b := newBench(t, true)
 	b.established(direct)
@@ -323,7 +337,7 @@ func TestSelectorAddressChangeChecksAndAnnounces(t *testing.T) {
 	b.run(time.Second)
 	b.AddressChanged(b.now)
 	b.collect()
-	if b.count(OpProbe) != 1 || b.count(OpAnnounce) != 1 {
-		t.Errorf("got %v, want a probe and an announcement", b.log)
+	if b.count(OpProbe) != 1 || b.count(OpAnnounce) != 1 || b.count(OpRelay) != 1 {
+		t.Errorf("got %v, want a probe, an announcement and the request for a relay", b.log)
 	}
 }

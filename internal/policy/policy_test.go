@@ -68,8 +68,12 @@ func TestEvaluate(t *testing.T) {
 		{"source has the minimum assurance", []*api.AccessPolicy{policyOf(viewers, cameras, "dot1x", rule("tcp", "80"))}, viewer(), camera(), []wire.Rule{out(6, 80, 80)}},
 		{"source is below the minimum assurance", []*api.AccessPolicy{policyOf(cameras, viewers, "basic", rule("tcp", "80"))}, camera(), viewer(), nil},
 		{"only the source's assurance counts", []*api.AccessPolicy{policyOf(all, all, "basic", rule("tcp", "80"))}, camera(), viewer(), []wire.Rule{in(6, 80, 80)}},
-		{"policies add up", []*api.AccessPolicy{policyOf(all, all, "", rule("tcp", "81")), policyOf(viewers, all, "", rule("tcp", "80", "8000-8100"))}, viewer(), camera(),
-			[]wire.Rule{out(6, 80, 81), out(6, 8000, 8100), in(6, 81, 81)}},
+		{
+			"policies add up",
+			[]*api.AccessPolicy{policyOf(all, all, "", rule("tcp", "81")), policyOf(viewers, all, "", rule("tcp", "80", "8000-8100"))},
+			viewer(), camera(),
+			[]wire.Rule{out(6, 80, 81), out(6, 8000, 8100), in(6, 81, 81)},
+		},
 		{"any protocol swallows the rest", []*api.AccessPolicy{policyOf(viewers, all, "", append(rule("tcp", "80"), rule("any")...))}, viewer(), camera(), []wire.Rule{out(0, 0, 65535)}},
 		{"overlapping and repeated ports join", []*api.AccessPolicy{policyOf(viewers, all, "", rule("udp", "10-20", "15-30", "10-20", "31", "65535"))}, viewer(), camera(), []wire.Rule{out(17, 10, 31), out(17, 65535, 65535)}},
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // The addresses of the interface under test and of the host that the test plays behind it.
@@ -59,19 +60,31 @@ func bringUp(t *testing.T, d Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		t.Fatal(err)
+	}
 	for _, a := range []netip.Addr{local4, local6} {
 		bits := 24
 		if a.Is6() {
 			bits = 64
 		}
-		addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}, Flags: 0x02 /* IFA_F_NODAD */}
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}, Flags: unix.IFA_F_NODAD}
 		if err := netlink.AddrAdd(link, addr); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		t.Fatal(err)
+	// The kernel makes an IPv6 address usable a moment after it was added.
+	for deadline := time.Now().Add(5 * time.Second); !isLocal(local6); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%v is not usable after 5 s", local6)
+		}
 	}
+}
+
+// isLocal says whether the kernel would accept packets to a.
+func isLocal(a netip.Addr) bool {
+	routes, err := netlink.RouteGet(a.AsSlice())
+	return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL
 }
 
 // buffers are what a caller of Read brings.

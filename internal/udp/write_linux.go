@@ -219,10 +219,17 @@ func sendErrorReason(err error) string {
 		errno  syscall.Errno
 		reason string
 	}{
-		{unix.ENETUNREACH, "network_unreachable"}, {unix.EHOSTUNREACH, "host_unreachable"},
-		{unix.ENETDOWN, "network_down"}, {unix.EPERM, "not_permitted"}, {unix.EACCES, "not_permitted"},
-		{unix.ECONNREFUSED, "refused"}, {unix.EMSGSIZE, "too_big"}, {unix.ENOBUFS, "no_buffers"},
-		{unix.EINVAL, "invalid"}, {unix.EADDRNOTAVAIL, "address_not_available"}, {unix.EAFNOSUPPORT, "no_family"},
+		{unix.ENETUNREACH, "network_unreachable"},
+		{unix.EHOSTUNREACH, "host_unreachable"},
+		{unix.ENETDOWN, "network_down"},
+		{unix.EPERM, "not_permitted"},
+		{unix.EACCES, "not_permitted"},
+		{unix.ECONNREFUSED, "refused"},
+		{unix.EMSGSIZE, "too_big"},
+		{unix.ENOBUFS, "no_buffers"},
+		{unix.EINVAL, "invalid"},
+		{unix.EADDRNOTAVAIL, "address_not_available"},
+		{unix.EAFNOSUPPORT, "no_family"},
 	} {
 		if errors.Is(err, e.errno) {
 			return e.reason

@@ -290,8 +290,10 @@ func TestRelayMACCoversEveryByte(t *testing.T) {
 func TestSecretsAreRedacted(t *testing.T) {
 	const secret = "do-not-print-me"
 	for _, v := range []any{
-		CredentialToken{Token: secret}, CredentialPassword{Password: secret},
-		LoginResponse{ManagerToken: secret}, Relay{Token: []byte(secret)},
+		CredentialToken{Token: secret},
+		CredentialPassword{Password: secret},
+		LoginResponse{ManagerToken: secret},
+		Relay{Token: []byte(secret)},
 		LoginRequest{Credential: CredentialPassword{Password: secret}},
 	} {
 		j, err := json.Marshal(v)

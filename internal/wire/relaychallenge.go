@@ -5,8 +5,8 @@ import "encoding/binary"
 // RelayChallengeSize is the length of a RelayChallenge in bytes.
 const RelayChallengeSize = 28
 
-// RelayChallenge asks for the RelayBind again with this cookie. TRS to node. It has no MAC: the TRS sends
-// it before it does any work on the token, and a forged one costs the receiver one retransmission.
+// RelayChallenge asks for the RelayBind again with this cookie. TRS to node. It has no MAC: a forged one costs
+// the receiver one retransmission.
 //
 //	 0  type 0x21 | version 1, flags 0 | reserved 2
 //	 4  nonce u64                   of the RelayBind

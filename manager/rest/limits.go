@@ -13,8 +13,8 @@ const (
 	// maxWatchesPerAdapter bounds the open watches of one adapter; over it the
 	// answer is 503.
 	maxWatchesPerAdapter = 4
-	// heartbeatInterval is how often an idle watch sends a BOOKMARK, and how
-	// often the right to watch is checked again.
+	// heartbeatInterval is how often a watch sends a BOOKMARK and checks the
+	// right to watch again.
 	heartbeatInterval = 10 * time.Second
 	// watchWriteTimeout bounds the writing of one batch of events: a client
 	// that reads more slowly is disconnected and resumes when it can.

@@ -150,11 +150,13 @@ func (a *answer) VisitDeleteGeneralNodeResponse(w http.ResponseWriter) error { r
 func (s *Server) GetGeneralNodeStatus(ctx context.Context, r GetGeneralNodeStatusRequestObject) (GetGeneralNodeStatusResponseObject, error) {
 	return s.get(ctx, keyspace.GeneralNodes, r.Name)
 }
+
 func (a *answer) VisitGetGeneralNodeStatusResponse(w http.ResponseWriter) error { return a.write(w) }
 
 func (s *Server) PutGeneralNodeStatus(ctx context.Context, r PutGeneralNodeStatusRequestObject) (PutGeneralNodeStatusResponseObject, error) {
 	return s.putStatus(ctx, keyspace.GeneralNodes, r.Name, r.Params.IfMatch, r.Body, everything)
 }
+
 func (a *answer) VisitPutGeneralNodeStatusResponse(w http.ResponseWriter) error { return a.write(w) }
 
 // AccessPolicy
@@ -187,11 +189,13 @@ func (a *answer) VisitDeleteAccessPolicyResponse(w http.ResponseWriter) error { 
 func (s *Server) GetAccessPolicyStatus(ctx context.Context, r GetAccessPolicyStatusRequestObject) (GetAccessPolicyStatusResponseObject, error) {
 	return s.get(ctx, keyspace.AccessPolicies, r.Name)
 }
+
 func (a *answer) VisitGetAccessPolicyStatusResponse(w http.ResponseWriter) error { return a.write(w) }
 
 func (s *Server) PutAccessPolicyStatus(ctx context.Context, r PutAccessPolicyStatusRequestObject) (PutAccessPolicyStatusResponseObject, error) {
 	return s.putStatus(ctx, keyspace.AccessPolicies, r.Name, r.Params.IfMatch, r.Body, everything)
 }
+
 func (a *answer) VisitPutAccessPolicyStatusResponse(w http.ResponseWriter) error { return a.write(w) }
 
 // CloudService
@@ -224,11 +228,13 @@ func (a *answer) VisitDeleteCloudServiceResponse(w http.ResponseWriter) error { 
 func (s *Server) GetCloudServiceStatus(ctx context.Context, r GetCloudServiceStatusRequestObject) (GetCloudServiceStatusResponseObject, error) {
 	return s.get(ctx, keyspace.CloudServices, r.Name)
 }
+
 func (a *answer) VisitGetCloudServiceStatusResponse(w http.ResponseWriter) error { return a.write(w) }
 
 func (s *Server) PutCloudServiceStatus(ctx context.Context, r PutCloudServiceStatusRequestObject) (PutCloudServiceStatusResponseObject, error) {
 	return s.putStatus(ctx, keyspace.CloudServices, r.Name, r.Params.IfMatch, r.Body, everything)
 }
+
 func (a *answer) VisitPutCloudServiceStatusResponse(w http.ResponseWriter) error { return a.write(w) }
 
 // EnrollmentToken
@@ -236,11 +242,13 @@ func (a *answer) VisitPutCloudServiceStatusResponse(w http.ResponseWriter) error
 func (s *Server) ListEnrollmentTokens(ctx context.Context, r ListEnrollmentTokensRequestObject) (ListEnrollmentTokensResponseObject, error) {
 	return s.list(ctx, keyspace.EnrollmentTokens, everything, r.Params.Watch, r.Params.ResourceVersion)
 }
+
 func (a *answer) VisitListEnrollmentTokensResponse(w http.ResponseWriter) error { return a.write(w) }
 
 func (s *Server) CreateEnrollmentToken(ctx context.Context, r CreateEnrollmentTokenRequestObject) (CreateEnrollmentTokenResponseObject, error) {
 	return s.create(ctx, keyspace.EnrollmentTokens, r.Body)
 }
+
 func (a *answer) VisitCreateEnrollmentTokenResponse(w http.ResponseWriter) error { return a.write(w) }
 
 func (s *Server) GetEnrollmentToken(ctx context.Context, r GetEnrollmentTokenRequestObject) (GetEnrollmentTokenResponseObject, error) {
@@ -251,16 +259,19 @@ func (a *answer) VisitGetEnrollmentTokenResponse(w http.ResponseWriter) error { 
 func (s *Server) ApplyEnrollmentToken(ctx context.Context, r ApplyEnrollmentTokenRequestObject) (ApplyEnrollmentTokenResponseObject, error) {
 	return s.apply(ctx, keyspace.EnrollmentTokens, r.Name, r.Params.IfMatch, r.Body)
 }
+
 func (a *answer) VisitApplyEnrollmentTokenResponse(w http.ResponseWriter) error { return a.write(w) }
 
 func (s *Server) DeleteEnrollmentToken(ctx context.Context, r DeleteEnrollmentTokenRequestObject) (DeleteEnrollmentTokenResponseObject, error) {
 	return s.delete(ctx, keyspace.EnrollmentTokens, r.Name, r.Params.IfMatch)
 }
+
 func (a *answer) VisitDeleteEnrollmentTokenResponse(w http.ResponseWriter) error { return a.write(w) }
 
 func (s *Server) GetEnrollmentTokenStatus(ctx context.Context, r GetEnrollmentTokenStatusRequestObject) (GetEnrollmentTokenStatusResponseObject, error) {
 	return s.get(ctx, keyspace.EnrollmentTokens, r.Name)
 }
+
 func (a *answer) VisitGetEnrollmentTokenStatusResponse(w http.ResponseWriter) error {
 	return a.write(w)
 }
@@ -268,6 +279,7 @@ func (a *answer) VisitGetEnrollmentTokenStatusResponse(w http.ResponseWriter) er
 func (s *Server) PutEnrollmentTokenStatus(ctx context.Context, r PutEnrollmentTokenStatusRequestObject) (PutEnrollmentTokenStatusResponseObject, error) {
 	return s.putStatus(ctx, keyspace.EnrollmentTokens, r.Name, r.Params.IfMatch, r.Body, everything)
 }
+
 func (a *answer) VisitPutEnrollmentTokenStatusResponse(w http.ResponseWriter) error {
 	return a.write(w)
 }
@@ -277,11 +289,13 @@ func (a *answer) VisitPutEnrollmentTokenStatusResponse(w http.ResponseWriter) er
 func (s *Server) ListAdapterGeneralNodes(ctx context.Context, r ListAdapterGeneralNodesRequestObject) (ListAdapterGeneralNodesResponseObject, error) {
 	return s.list(ctx, keyspace.GeneralNodes, carriedBy(r.Name), r.Params.Watch, r.Params.ResourceVersion)
 }
+
 func (a *answer) VisitListAdapterGeneralNodesResponse(w http.ResponseWriter) error { return a.write(w) }
 
 func (s *Server) PutAdapterGeneralNodeStatus(ctx context.Context, r PutAdapterGeneralNodeStatusRequestObject) (PutAdapterGeneralNodeStatusResponseObject, error) {
 	return s.putStatus(ctx, keyspace.GeneralNodes, r.GeneralNode, "", r.Body, carriedBy(r.Name))
 }
+
 func (a *answer) VisitPutAdapterGeneralNodeStatusResponse(w http.ResponseWriter) error {
 	return a.write(w)
 }

@@ -87,8 +87,10 @@ func asProblem(err error) *problem {
 	case errors.As(err, &httpError):
 		return fromEcho(httpError)
 	}
-	return &problem{status: http.StatusInternalServerError, typ: typeBlank, cause: err,
-		detail: "the manager failed; the log has the reason under this requestId"}
+	return &problem{
+		status: http.StatusInternalServerError, typ: typeBlank, cause: err,
+		detail: "the manager failed; the log has the reason under this requestId",
+	}
 }
 
 // fromEcho translates errors of the router and of the generated parameter

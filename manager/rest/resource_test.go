@@ -294,3 +294,31 @@ func TestDeletionAndUseRaceSafely(t *testing.T) {
 	}
 	t.Log(outcomes)
 }
+
+// hookStore calls before ahead of the first commit.
+type hookStore struct {
+	store.Store
+	once   *sync.Once
+	before func()
+}
+
+func (h hookStore) Commit(ctx context.Context, tx store.Transaction) (int64, error) {
+	h.once.Do(h.before)
+	return h.Store.Commit(ctx, tx)
+}
+
+func TestAReferenceThatAppearsBeforeTheDeletionIsSeen(t *testing.T) {
+	w := newWorld(t)
+	w.factory()
+	url, admin := w.url, w.admin
+	var created reply
+	w.serve(hookStore{w.store, new(sync.Once), func() {
+		other := *w
+		other.url, other.admin = url, admin
+		created = other.do("POST", "/api/v1/generalnodes", admin, gnBody("g", "f", "a1", "02:00:00:00:00:01"))
+	}})
+	r := w.must(409, "DELETE", "/api/v1/adapters/a1", "")
+	if created.code != 201 || r.text("type") != typeReferenced || !strings.Contains(r.text("detail"), "generalnodes/g") {
+		t.Fatalf("creation: %d, deletion: %s", created.code, r.raw)
+	}
+}

@@ -131,7 +131,7 @@ func (st *stream) follow(ctx context.Context) error {
 	}
 	for {
 		batch, err := st.next(ctx, watcher)
-		if errors.Is(err, errIdle) {
+		if errors.Is(err, errDue) {
 			if err := st.heartbeat(ctx); err != nil {
 				return err
 			}
@@ -143,23 +143,24 @@ func (st *stream) follow(ctx context.Context) error {
 		if err := st.forward(ctx, batch); err != nil {
 			return err
 		}
-		if st.server.now().Sub(st.checked) >= st.server.heartbeat { // events leave no time to be idle
-			if err := st.heartbeat(ctx); err != nil {
-				return err
-			}
-		}
 	}
 }
 
-// errIdle says that nothing happened for a heartbeat.
-var errIdle = errors.New("idle")
+// errDue says that it is time for a heartbeat.
+var errDue = errors.New("heartbeat is due")
 
+// next waits for changes until the next heartbeat is due, however many changes
+// there are. A clock that was set back does not put it off.
 func (st *stream) next(ctx context.Context, watcher store.Watcher) (store.Batch, error) {
-	waitCtx, cancel := context.WithTimeoutCause(ctx, st.server.heartbeat, errIdle)
+	left := min(st.checked.Add(st.server.heartbeat).Sub(st.server.now()), st.server.heartbeat)
+	waitCtx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
+	if left <= 0 {
+		return store.Batch{}, errDue
+	}
 	batch, err := watcher.Next(waitCtx)
 	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
-		return store.Batch{}, errIdle
+		return store.Batch{}, errDue
 	}
 	return batch, err
 }

@@ -1,10 +1,15 @@
 package rest
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/store"
 )
 
 func TestAnAdapterSeesItsGeneralNodesAndNoOthers(t *testing.T) {
@@ -117,4 +122,57 @@ func TestWatchesAreBounded(t *testing.T) {
 		t.Fatalf("got %d", r.code)
 	}
 	w.watch("/api/v1/adapters/a2/generalnodes?watch=true", w.tokenOf("a2"))
+}
+
+func TestAChangeWhoseStateBeforeIsUnknownEndsTheWatch(t *testing.T) {
+	st := &stream{kind: kindOf(keyspace.GeneralNodes), match: carriedBy("a1")}
+	key := keyspace.Resource(keyspace.GeneralNodes, "g")
+	value := []byte(gnBody("g", "f", "a2", "02:00:00:00:00:01"))
+	cases := map[string]store.Event{
+		"update":   {Type: store.EventPut, Entry: store.Entry{Key: key, Value: value, CreateRevision: 5, Revision: 9}},
+		"deletion": {Type: store.EventDelete, Entry: store.Entry{Key: key, Revision: 9}},
+	}
+	for name, e := range cases {
+		if line, err := st.translate(t.Context(), e); !errors.Is(err, store.ErrCompacted) {
+			t.Errorf("%s: %s, %v", name, line, err)
+		}
+	}
+	created := store.Event{Type: store.EventPut, Entry: store.Entry{Key: key, Value: value, CreateRevision: 9, Revision: 9}}
+	if line, err := st.translate(t.Context(), created); line != nil || err != nil {
+		t.Errorf("creation of another's: %s, %v", line, err)
+	}
+}
+
+func TestABusyWatchIsCheckedToo(t *testing.T) {
+	w := newWorld(t)
+	w.factory()
+	x := w.watch("/api/v1/adapters/a1/generalnodes?watch=true", w.tokenOf("a1"))
+	x.bookmark()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() { // a change every few milliseconds, more often than the heartbeat
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				status := strings.Replace(gnBody("g", "f", "a1", "02:00:00:00:00:01"), `"name":"g"`, fmt.Sprintf(`"name":"g","labels":{"i":"%d"}`, i), 1)
+				w.do("PUT", "/api/v1/generalnodes/g", w.admin, status)
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	x.next()
+	w.clock.advance(2 * time.Hour)
+	limit := time.After(5 * time.Second)
+	for {
+		select {
+		case e := <-x.lines:
+			if e.Type == "ERROR" {
+				return
+			}
+		case <-limit:
+			t.Fatal("the watch outlives its token while it is busy")
+		}
+	}
 }

@@ -39,6 +39,7 @@ func (c *Core) grant(now time.Time, snap *replica.Snapshot, s *replica.Subject,
 	ticket := identity.Ticket{
 		NodeID: public.NodeID(), Kind: wireKind(s), UID: s.UID, Name: s.Name, Network: s.Network, FQDN: s.FQDN,
 		VirtualIPv4: s.IPv4, VirtualIPv6: s.IPv6, Assurance: assurance, NotAfter: notAfter,
+		Adapter: s.Adapter,
 	}
 	if _, err := io.ReadFull(c.rand, ticket.SessionKey[:]); err != nil {
 		return wire.LoginResponse{}, fmt.Errorf("read a session key: %w", err)

@@ -19,7 +19,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "cyphonic_as_login_seconds", Help: "Time from a request to its answer.", Buckets: prometheus.DefBuckets,
 		}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cyphonic_as_connections", Help: "Open connections."}),
+			Name: "cyphonic_as_connections", Help: "Open connections.",
+		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cyphonic_as_drops_total", Help: "Connections ended by the AS, by reason.",
 		}, []string{"reason"}),

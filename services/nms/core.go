@@ -168,6 +168,9 @@ func checkSubject(r *request) dropReason {
 	if t.Assurance < s.Assurance {
 		return dropAssurance
 	}
+	if t.Adapter != s.Adapter {
+		return dropAdapter
+	}
 	if key, ok := r.snap.Enrolled(s); ok && key.NodeID() != t.NodeID {
 		return dropSuperseded
 	}

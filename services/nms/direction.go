@@ -138,6 +138,9 @@ func stillValid(snap *replica.Snapshot, s *replica.Subject, l *location) dropRea
 	if l.assurance < s.Assurance {
 		return dropAssurance
 	}
+	if l.subject.Adapter != s.Adapter {
+		return dropAdapter
+	}
 	if key, ok := snap.Enrolled(s); ok && key.NodeID() != l.nodeID {
 		return dropSuperseded
 	}

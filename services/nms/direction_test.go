@@ -66,8 +66,12 @@ func TestRouteKinds(t *testing.T) {
 		{"v4-only and v6-only", v4a, v6b, nil, nil, false, wire.RouteRelayed, "[[2001:db8::6]:4000]"},
 		{"both v6", v6a, v6b, nil, nil, false, wire.RouteDirect, "[[2001:db8::6]:4000]"},
 		{"dual stack meets v6-only", v4a, v6b, []string{v4a, v6a}, nil, false, wire.RouteDirect, "[[2001:db8::6]:4000]"},
-		{"dual stack is seen over v4 first", v4a, v4b, nil, []string{v6b, v4b, "10.9.9.9:1"}, false, wire.RouteDirect,
-			"[203.0.113.6:4000 10.9.9.9:1 [2001:db8::6]:4000]"},
+		{
+			"dual stack is seen over v4 first", v4a, v4b, nil,
+			[]string{v6b, v4b, "10.9.9.9:1"},
+			false, wire.RouteDirect,
+			"[203.0.113.6:4000 10.9.9.9:1 [2001:db8::6]:4000]",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

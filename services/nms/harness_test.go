@@ -56,8 +56,10 @@ func newWorld(t testing.TB) *world {
 		},
 		Policies: []*api.AccessPolicy{{
 			Metadata: api.ObjectMeta{Name: "web"},
-			Spec: api.AccessPolicySpec{Network: "home", From: []api.Selector{{Names: []string{"viewer"}}}, To: all,
-				Rules: []api.PolicyRule{{Protocol: "tcp", Ports: []string{"80"}}}},
+			Spec: api.AccessPolicySpec{
+				Network: "home", From: []api.Selector{{Names: []string{"viewer"}}}, To: all,
+				Rules: []api.PolicyRule{{Protocol: "tcp", Ports: []string{"80"}}},
+			},
 		}},
 		Enrolled: map[replica.Ref]replica.Enrolled{},
 		Ticket:   identity.Keyring{Current: identity.SealingKey{ID: 1, Key: [32]byte{1}}},
@@ -157,6 +159,7 @@ func (d *device) relogin() {
 	d.ticket = identity.Ticket{
 		NodeID: public.NodeID(), Kind: wire.SubjectNode, UID: s.UID, Name: s.Name, Network: s.Network, FQDN: s.FQDN,
 		VirtualIPv4: s.IPv4, VirtualIPv6: s.IPv6, Assurance: assurance, NotAfter: notAfter,
+		Adapter: s.Adapter,
 	}
 	if _, err := rand.Read(d.ticket.SessionKey[:]); err != nil {
 		d.w.t.Fatal(err)

@@ -26,10 +26,15 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		sent:       counter("cyphonic_nms_sent_total", "Messages sent by kind.", "message"),
 		drops:      counter("cyphonic_nms_drops_total", "Datagrams dropped by reason.", "reason"),
 		directions: counter("cyphonic_nms_directions_total", "Directions by outcome.", "outcome"),
-		truncated: prometheus.NewCounter(prometheus.CounterOpts{Name: "cyphonic_nms_rules_truncated_total",
-			Help: "Directions for which access policies gave more rules than fit; the rest is denied."}),
+		truncated: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cyphonic_nms_rules_truncated_total",
+			Help: "Directions for which access policies gave more rules than fit; the rest is denied.",
+		}),
 		locations: gauge("cyphonic_nms_locations", "Devices in the location table."),
 		pending:   gauge("cyphonic_nms_pending_directions", "Directions under way or remembered for retransmissions."),
+	}
+	for _, reason := range dropReasons() {
+		m.drops.WithLabelValues(string(reason))
 	}
 	for _, c := range []prometheus.Collector{m.received, m.sent, m.drops, m.directions, m.truncated, m.locations, m.pending} {
 		if err := reg.Register(c); err != nil {
@@ -54,6 +59,7 @@ const (
 	dropDisabled       dropReason = "disabled"
 	dropMismatch       dropReason = "address_mismatch"
 	dropAssurance      dropReason = "assurance"
+	dropAdapter        dropReason = "foreign_adapter"
 	dropSuperseded     dropReason = "superseded_login"
 	dropReplay         dropReason = "replay"
 	dropCertificate    dropReason = "certificate"
@@ -63,3 +69,12 @@ const (
 	dropNotRegistered  dropReason = "not_registered"
 	dropAmplification  dropReason = "answer_larger_than_request"
 )
+
+// dropReasons lists all reasons, so that their counters exist from the start.
+func dropReasons() []dropReason {
+	return []dropReason{
+		dropMalformed, dropVersion, dropType, dropTicket, dropAuthentication, dropBody, dropUnknownSubject, dropDisabled,
+		dropMismatch, dropAssurance, dropAdapter, dropSuperseded, dropReplay, dropCertificate, dropTableFull, dropUnexpected,
+		dropNoDirection, dropNotRegistered, dropAmplification,
+	}
+}

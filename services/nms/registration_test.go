@@ -25,8 +25,11 @@ func TestRegistrationShowsTheObservedAddress(t *testing.T) {
 		{"behind NAT", "198.51.100.5:4000", []string{"192.168.1.2:4500", "192.168.1.2:4500"}, true, "[192.168.1.2:4500]"},
 		{"NAT keeps the address, not the port", "198.51.100.5:4000", []string{"198.51.100.5:4001"}, true, "[198.51.100.5:4001]"},
 		{"IPv6", "[2001:db8::5]:4000", []string{"[2001:db8::5]:4000"}, false, "[[2001:db8::5]:4000]"},
-		{"special and virtual addresses are no candidates", "198.51.100.5:4000",
-			[]string{"127.0.0.1:1", "224.0.0.1:1", "169.254.1.1:1", "[fe80::1]:1", "10.64.0.9:1", "[fd00:64::9]:1", "0.0.0.0:1"}, true, "[]"},
+		{
+			"special and virtual addresses are no candidates", "198.51.100.5:4000",
+			[]string{"127.0.0.1:1", "224.0.0.1:1", "169.254.1.1:1", "[fe80::1]:1", "10.64.0.9:1", "[fd00:64::9]:1", "0.0.0.0:1"},
+			true, "[]",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -224,6 +227,7 @@ func TestTheDesiredStateWins(t *testing.T) {
 		{"another key enrolled", func(w *world, s *replica.Subject) {
 			w.contents.Enrolled[s.Ref] = replica.Enrolled{UID: s.UID, Public: identity.DevicePublic{Static: [32]byte{1}}}
 		}, dropSuperseded},
+		{"carried by an adapter that it did not log in through", func(w *world, s *replica.Subject) { s.Adapter = "gate" }, dropAdapter},
 		{"adapter gone", func(w *world, s *replica.Subject) { s.Plural, s.Adapter = keyspace.GeneralNodes, "gone" }, dropDisabled},
 	}
 	for _, c := range cases {

@@ -12,13 +12,17 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cyphonic_replica_connected", Help: "1 while the desired state is followed in etcd."}),
+			Name: "cyphonic_replica_connected", Help: "1 while the desired state is followed in etcd.",
+		}),
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cyphonic_replica_revision", Help: "etcd revision of the snapshot in use."}),
+			Name: "cyphonic_replica_revision", Help: "etcd revision of the snapshot in use.",
+		}),
 		subjects: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cyphonic_replica_subjects", Help: "Nodes, adapters and general nodes in the snapshot."}),
+			Name: "cyphonic_replica_subjects", Help: "Nodes, adapters and general nodes in the snapshot.",
+		}),
 		undecodable: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cyphonic_replica_undecodable_total", Help: "Records of etcd left out because they could not be read."}),
+			Name: "cyphonic_replica_undecodable_total", Help: "Records of etcd left out because they could not be read.",
+		}),
 	}
 	for _, c := range []prometheus.Collector{m.connected, m.revision, m.subjects, m.undecodable} {
 		if err := reg.Register(c); err != nil {

@@ -28,9 +28,6 @@ func (c *Core) bind(now time.Time, src netip.AddrPort, b []byte, out []Datagram)
 	if !wire.VerifyRelay(b, token.BindKey) {
 		return out, dropMAC
 	}
-	if token.Side > 1 {
-		return out, dropToken
-	}
 	if expired {
 		return c.refuse(src, m, token, wire.RelayErrorExpired, out), dropRefused
 	}

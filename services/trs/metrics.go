@@ -71,18 +71,24 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	drops := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "cyphonic_trs_drops_total", Help: "Datagrams dropped by reason."}, []string{"reason"})
+		Name: "cyphonic_trs_drops_total", Help: "Datagrams dropped by reason.",
+	}, []string{"reason"})
 	m := &metrics{
 		binds: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cyphonic_trs_binds_total", Help: "RelayBind messages with a valid token by outcome."}, []string{"outcome"}),
+			Name: "cyphonic_trs_binds_total", Help: "RelayBind messages with a valid token by outcome.",
+		}, []string{"outcome"}),
 		packets: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cyphonic_trs_forwarded_datagrams_total", Help: "Datagrams forwarded."}),
+			Name: "cyphonic_trs_forwarded_datagrams_total", Help: "Datagrams forwarded.",
+		}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cyphonic_trs_forwarded_bytes_total", Help: "Bytes of UDP payload forwarded."}),
+			Name: "cyphonic_trs_forwarded_bytes_total", Help: "Bytes of UDP payload forwarded.",
+		}),
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cyphonic_trs_sessions", Help: "Relay sessions with at least one bound side."}),
+			Name: "cyphonic_trs_sessions", Help: "Relay sessions with at least one bound side.",
+		}),
 		bound: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cyphonic_trs_bound_sides", Help: "Bound sides of relay sessions."}),
+			Name: "cyphonic_trs_bound_sides", Help: "Bound sides of relay sessions.",
+		}),
 	}
 	for d := dropNone + 1; d < dropCount; d++ {
 		m.drops[d] = drops.WithLabelValues(d.String())

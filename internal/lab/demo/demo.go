@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ func Run(ctx context.Context, options Options) (err error) {
 		return err
 	}
 	defer func() {
+		s.keepEvidence(err)
 		closeErr := s.story.step("everything removed", func() (string, error) { return "", s.Lab.Close() })
 		err = errors.Join(err, closeErr)
 	}()
@@ -35,6 +37,16 @@ func Run(ctx context.Context, options Options) (err error) {
 		func() error { return s.summary(ctx, figures) },
 		func() error { return s.changePath(ctx) },
 	)
+}
+
+// keepEvidence keeps the logs of a demo that failed where make clean finds them.
+func (s *site) keepEvidence(err error) {
+	if err == nil {
+		return
+	}
+	if directory, absErr := filepath.Abs("build/evidence/demo"); absErr == nil && s.Lab.KeepEvidence(directory) == nil {
+		fmt.Fprintln(s.options.Out, "the logs are in", directory)
+	}
 }
 
 // measured is what the demo found out about one device.

@@ -55,7 +55,10 @@ func Figures(ctx context.Context, options Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Lab.Close()) }()
+	defer func() {
+		s.keepEvidence(err)
+		err = errors.Join(err, s.Lab.Close())
+	}()
 	f := &figures{site: s}
 	return inOrder(
 		func() error { return f.startNodes(ctx) },

@@ -79,6 +79,9 @@ func prepareOn(ctx context.Context, options Options, labOptions lab.Options, top
 		err = s.start(ctx)
 	}
 	if err != nil {
+		if s.Network != nil {
+			s.keepEvidence(err)
+		}
 		return nil, errors.Join(err, l.Abandon())
 	}
 	return s, nil

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,12 +94,35 @@ func TestAnOpenConnectionSurvivesANewOutsideAddressOfItsTranslator(t *testing.T)
 	if err := move(old, changed); err != nil {
 		t.Fatal(err)
 	}
+	back := sync.OnceValue(func() error { return move(changed, old) })
 	t.Cleanup(func() {
-		if err := move(changed, old); err != nil {
+		if err := back(); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := errors.Join(st.progress(ctx, 400), st.finish(gapBound)); err != nil {
+	punched := func(outside netip.Addr) func(overlay.Status) error {
+		return func(status overlay.Status) error {
+			peer, err := status.Peer(fqdn("desk"), fqdn("viewer"))
+			if err == nil && (peer.Path != "punched" || peer.Address.Addr() != outside) {
+				err = fmt.Errorf("desk sends to %v (%s)", peer.Address, peer.Path)
+			}
+			return err
+		}
+	}
+	for _, step := range []struct {
+		move    func() error
+		outside netip.Addr
+	}{{func() error { return nil }, changed.Addr()}, {back, old.Addr()}} {
+		if err := step.move(); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if err := errors.Join(st.progress(ctx, 300), s.agents["desk"].Await(ctx, punched(step.outside))); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("punched through %v after %v", step.outside, time.Since(begin).Round(time.Millisecond))
+	}
+	if err := st.finish(gapBound); err != nil {
 		t.Error(err)
 	}
 }

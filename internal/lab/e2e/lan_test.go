@@ -97,6 +97,7 @@ func TestForeignAddressesOfAGeneralNodeGoNowhere(t *testing.T) {
 		{"unknown MAC, neighbour's address", net.HardwareAddr{2, 0, 0, 0, 9, 9}, victim},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			before := s.guarded(t, ctx)
 			for range 20 {
 				frame := probe.UDPFrame(gateway, row.source, netip.AddrPortFrom(row.from, 9012), netip.AddrPortFrom(viewer, 9012), []byte("forged"))
 				if err := attacker.Send(frame); err != nil {
@@ -108,12 +109,28 @@ func TestForeignAddressesOfAGeneralNodeGoNowhere(t *testing.T) {
 			if n, source, err := inbox.ReadFromUDPAddrPort(buf); err == nil {
 				t.Errorf("the viewer received %q from %v", buf[:n], source)
 			}
+			if after := s.guarded(t, ctx); after < before+20 {
+				t.Errorf("the guard counted %d drops, want 20", after-before)
+			}
 		})
 	}
 	s.drained(t, ctx, "cam1", inbox, netip.AddrPortFrom(viewer, 9012)) // and still does
 	if err := calm.finish(2 * time.Second); err != nil {
 		t.Errorf("the neighbour noticed: %v", err)
 	}
+}
+
+// guarded sums what the adapter's guard has dropped.
+func (s *system) guarded(t *testing.T, ctx context.Context) (sum uint64) {
+	t.Helper()
+	status, err := s.agents["adapter"].Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range status.LAN.Drops {
+		sum += value
+	}
+	return sum
 }
 
 // drained sends one datagram from a device and wants exactly that to arrive.

@@ -16,8 +16,11 @@ import (
 	"github.com/cyphonic/cyphonic/internal/lab/probe"
 )
 
-// dataType is the first byte of a datagram with user data.
-const dataType = 0x04
+// First byte of a datagram of a tunnel, and the bit of the second that marks control messages.
+const (
+	dataType    = 0x04
+	controlFlag = 0x01
+)
 
 // drops reads an agent's counters of dropped packets, by reason.
 func (s *system) drops(t *testing.T, ctx context.Context, agent string) map[string]float64 {
@@ -74,7 +77,7 @@ func (s *system) recorded(t *testing.T, ctx context.Context, from string, port u
 		t.Fatal(err)
 	}
 	err = capture.Packets(func(frame []byte) {
-		if payload := probe.UDPPayload(frame); len(payload) > 32 && payload[0] == dataType {
+		if payload := probe.UDPPayload(frame); len(payload) > 32 && payload[0] == dataType && payload[1]&controlFlag == 0 {
 			frames = append(frames, bytes.Clone(frame))
 		}
 	})
@@ -96,8 +99,13 @@ func TestReplayedAndDamagedDatagramsAreDroppedAndCounted(t *testing.T) {
 	if err := s.ping(ctx, "desk", viewer.String()); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.awaitPath(ctx, "desk", "viewer", "punched"); err != nil {
+		t.Fatal(err)
+	}
 	frames := s.recorded(t, ctx, "desk", port)
-	drain(inbox)
+	if n := drain(inbox); n != len(frames) {
+		t.Fatalf("%d of %d datagrams arrived at the application before any attack", n, len(frames))
+	}
 	var injector *probe.Attacker
 	err = s.lab.Host(overlay.Internet).Do(func() (err error) {
 		injector, err = probe.NewAttacker("natb")

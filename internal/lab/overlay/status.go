@@ -9,6 +9,21 @@ import (
 // Status is what an agent says about itself, as far as the lab needs it.
 type Status struct {
 	Locals []Local `json:"locals"`
+	// GeneralNodes and LAN are of adapters only.
+	GeneralNodes []GeneralNodeStatus `json:"generalNodes"`
+	LAN          LANStatus           `json:"lan"`
+}
+
+// GeneralNodeStatus is a device of an adapter's list.
+type GeneralNodeStatus struct {
+	Name   string `json:"name"`
+	Phase  string `json:"phase"`
+	Reason string `json:"reason"`
+}
+
+// LANStatus is an adapter's side towards its devices.
+type LANStatus struct {
+	Drops map[string]uint64 `json:"drops"` // packets that the guard dropped, by reason
 }
 
 // Local is an identity that the agent hosts.
@@ -63,6 +78,16 @@ func (s Status) Local(fqdn string) (Local, error) {
 		}
 	}
 	return Local{}, fmt.Errorf("no identity %s here", fqdn)
+}
+
+// Listed tells whether an adapter has a device in its list.
+func (s Status) Listed(name string) error {
+	for _, device := range s.GeneralNodes {
+		if device.Name == name {
+			return nil
+		}
+	}
+	return fmt.Errorf("no device %s in the list", name)
 }
 
 // Peer finds the tunnel between an identity and a peer, both by FQDN.

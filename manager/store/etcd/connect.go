@@ -50,7 +50,7 @@ func Connect(ctx context.Context, e Endpoints) (*clientv3.Client, error) {
 	}
 	if err := NewStore(client).Ping(ctx); err != nil {
 		_ = client.Close() // the ping's error is the one to report
-		return nil, fmt.Errorf("connect to etcd %v: %w", e.URLs, err)
+		return nil, fmt.Errorf("connect to etcd %v (is it running, and do the CA, certificate and key fit?): %w", e.URLs, err)
 	}
 	return client, nil
 }

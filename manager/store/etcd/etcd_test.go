@@ -3,7 +3,6 @@ package etcd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -224,5 +223,5 @@ func waitForPort(t *testing.T, url, log string) {
 		time.Sleep(20 * time.Millisecond) // another program's start has no event to wait for
 	}
 	b, _ := os.ReadFile(log)
-	t.Fatal(fmt.Sprintf("etcd does not listen on %s:\n%s", url, b))
+	t.Fatalf("etcd does not listen on %s:\n%s", url, b)
 }

@@ -36,13 +36,30 @@ func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range fields {
 		f.AddTo(values)
 	}
-	attrs := make([]slog.Attr, 0, len(values.Fields)+1)
-	attrs = append(attrs, slog.String("component", "etcd"))
+	attrs := make([]slog.Attr, 0, len(values.Fields))
 	for k, v := range values.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	c.log.LogAttrs(context.Background(), levelOf(e.Level), e.Message, attrs...)
+	level := levelOf(e.Level)
+	if harmless(e.Message) {
+		level = slog.LevelDebug
+	}
+	c.log.LogAttrs(context.Background(), level, e.Message, attrs...)
 	return nil
+}
+
+// harmless recognises what etcd warns of at every start and what does not
+// concern a server of one member without sockets: a new database has no schema
+// version yet, and ports and client authentication do not exist.
+func harmless(message string) bool {
+	switch message {
+	case "Running http and grpc server on single port. This is not recommended for production.",
+		"simple token is not cryptographically signed",
+		"Failed to detect schema version",
+		"failed to update storage version":
+		return true
+	}
+	return false
 }
 
 func (c slogCore) Sync() error { return nil }

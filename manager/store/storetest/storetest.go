@@ -233,6 +233,38 @@ func testListPages(t *testing.T, h Harness, p string) {
 			t.Fatalf("entry %d is %s", i, e.Key)
 		}
 	}
+	listWhileWriting(t, h, p, l.Entries[0].Key, l.Entries[n-1].Key)
+}
+
+// listWhileWriting lists while the first and the last key, pages apart, always
+// change together: every list must show them with the same value.
+func listWhileWriting(t *testing.T, h Harness, p, first, last string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(deadline(t))
+	_, err := h.Store.Commit(ctx, store.Transaction{Writes: []store.Write{store.Put(first, nil), store.Put(last, nil)}})
+	must(t, err)
+	done := make(chan error, 1)
+	go func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			value := []byte(fmt.Sprint(i))
+			_, err := h.Store.Commit(ctx, store.Transaction{Writes: []store.Write{store.Put(first, value), store.Put(last, value)}})
+			if err != nil && ctx.Err() == nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range 30 {
+		l, err := h.Store.List(deadline(t), p, store.ListOptions{})
+		must(t, err)
+		if a, b := l.Entries[0], l.Entries[len(l.Entries)-1]; a.Revision != b.Revision || string(a.Value) != string(b.Value) {
+			t.Errorf("one list shows the states at %d and at %d", a.Revision, b.Revision)
+			break
+		}
+	}
+	stop()
+	must(t, <-done)
 }
 
 func testCancelled(t *testing.T, h Harness, p string) {

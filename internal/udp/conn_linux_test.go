@@ -265,6 +265,9 @@ func TestRunLength(t *testing.T) {
 }
 
 func TestWriteBatchDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes sync.Pool forget")
+	}
 	a := listenFor(t, Listen, Options{})
 	ms := numbered(netip.AddrPortFrom(loopback6, a.LocalPort()), slices.Repeat([]int{1200}, 100)...)
 	if n := testing.AllocsPerRun(50, func() { _, _ = a.WriteBatch(ms) }); n > 0 {

@@ -1,0 +1,163 @@
+package trs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/cyphonic/cyphonic/internal/udp"
+	"github.com/cyphonic/cyphonic/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func listen(t testing.TB) udp.Conn {
+	t.Helper()
+	conn, err := udp.Listen(udp.Options{IPv4: true, IPv4Address: netip.AddrFrom4([4]byte{127, 0, 0, 1})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func loopback(conn udp.Conn) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), conn.LocalPort())
+}
+
+// startServer serves w.core on loopback until the test ends.
+func startServer(t testing.TB, w *world) netip.AddrPort {
+	t.Helper()
+	conn := listen(t)
+	s := NewServer(w.core, conn, time.Now, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("Run does not end")
+		}
+	})
+	return loopback(conn)
+}
+
+// bindPair gives two sockets and binds them in the core at the present time.
+func bindPair(t testing.TB, w *world) (a, b *client, connA, connB udp.Conn) {
+	t.Helper()
+	w.now = time.Now()
+	connA, connB = listen(t), listen(t)
+	t.Cleanup(func() { _ = errors.Join(connA.Close(), connB.Close()) })
+	a, b = w.client(1, 0, loopback(connA).String()), w.client(1, 1, loopback(connB).String())
+	a.token.BytesPerSecond = 1<<32 - 1
+	a.seal()
+	a.bind()
+	b.bind()
+	return a, b, connA, connB
+}
+
+// batch is n datagrams of size bytes from c to the TRS.
+func batch(c *client, to netip.AddrPort, n, size int) []udp.Message {
+	payload := append([]byte{byte(wire.TypeData), wire.Version << 4}, make([]byte, size-2-wire.RelayHeaderSize)...)
+	messages := make([]udp.Message, n)
+	for i := range messages {
+		b := wire.RelayData{Channel: c.channel, Datagram: payload}.Append(nil)
+		messages[i] = udp.Message{Buf: b, N: len(b), Addr: to}
+	}
+	return messages
+}
+
+// receive reports how many datagrams arrive at conn, until it is closed.
+func receive(conn udp.Conn, done chan<- int) {
+	messages := make([]udp.Message, conn.BatchSize())
+	for i := range messages {
+		messages[i].Buf = make([]byte, udp.MaxMessage)
+	}
+	for {
+		n, err := conn.ReadBatch(messages)
+		if errors.Is(err, net.ErrClosed) {
+			close(done)
+			return
+		}
+		got := 0
+		for i := range messages[:n] {
+			for rest := messages[i].Buf[:messages[i].N]; len(rest) > 0; got++ {
+				_, rest = messages[i].Next(rest)
+			}
+		}
+		done <- got
+	}
+}
+
+func TestServerForwardsBatches(t *testing.T) {
+	w := newWorld(t, func(o *CoreOptions) { o.AllowLocal = true })
+	a, b, connA, connB := bindPair(t, w)
+	trs := startServer(t, w)
+	arrived := make(chan int, 1024)
+	go receive(connB, arrived)
+	const total = 32
+	if _, err := connA.WriteBatch(batch(a, trs, total, 1448)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connA.WriteBatch([]udp.Message{{Buf: b.data(1), N: len(b.data(1)), Addr: trs}}); err != nil {
+		t.Fatal(err) // the peer's channel from the wrong address
+	}
+	deadline := time.After(5 * time.Second)
+	for got := 0; got < total; {
+		select {
+		case n := <-arrived:
+			got += n
+		case <-deadline:
+			t.Fatalf("%d of %d datagrams arrived", got, total)
+		}
+	}
+	if err := connB.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range arrived {
+		t.Error("more arrived than was sent")
+	}
+}
+
+func BenchmarkServer(b *testing.B) {
+	w := newWorld(b, func(o *CoreOptions) { o.AllowLocal, o.NetworkBytesPerSecond = true, 1<<60 })
+	x, _, connA, connB := bindPair(b, w)
+	trs := startServer(b, w)
+	arrived := make(chan int, 1024)
+	go receive(connB, arrived)
+	messages := batch(x, trs, 32, 1448)
+	b.SetBytes(int64(len(messages) * 1448))
+	lost := 0
+	for b.Loop() {
+		if _, err := connA.WriteBatch(messages); err != nil {
+			b.Fatal(err)
+		}
+		for got := 0; got < len(messages); {
+			select {
+			case n := <-arrived:
+				got += n
+			case <-time.After(100 * time.Millisecond):
+				lost += len(messages) - got
+				got = len(messages)
+			}
+		}
+	}
+	b.ReportMetric(float64(lost), "lost")
+	if err := connB.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for range arrived {
+		lost--
+	}
+}
