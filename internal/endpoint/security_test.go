@@ -239,6 +239,32 @@ func TestHandshakeOfAnUnnamedPeerIsDropped(t *testing.T) {
 	})
 }
 
+// What the NMS has said once holds for some hours and not for ever.
+func TestAuthorisationOfAPeerEnds(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.node("a", 1, w.net.Host(pubA)), w.node("b", 2, w.net.Host(pubB))
+		a.mustConnect(b)
+		time.Sleep(authorised + time.Minute)
+		w.stopNMS()
+		if _, err := a.connect(b); !errors.Is(err, ErrTimeout) {
+			t.Errorf("connect: %v", err)
+		}
+		done := make(chan struct{})
+		_ = a.endpoint.post(func(now time.Time) { // a thinks otherwise
+			a.local.peers[b.local.NodeID()].authorisedUntil = now.Add(time.Hour)
+			close(done)
+		})
+		<-done
+		if _, err := a.connect(b); !errors.Is(err, ErrTimeout) {
+			t.Errorf("connect: %v", err)
+		}
+		if b.dropped(dropUnauthorised) == 0 {
+			t.Error("the handshake is not counted as unauthorised")
+		}
+		w.startNMS()
+	})
+}
+
 // Under a flood strangers get cookies, no public-key work is done for those who
 // do not return them, and a real peer still gets in.
 func TestFloodOfHandshakesNeedsCookies(t *testing.T) {

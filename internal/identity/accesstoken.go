@@ -22,10 +22,10 @@ const (
 //
 //	0  version 1
 //	1  not after u64                seconds since 1970-01-01 UTC
-//	9  kind, name                   each length u8
+//	9  kind, name, uid              each length u8
 type AccessClaims struct {
-	Kind, Name string // of the resource
-	NotAfter   time.Time
+	Kind, Name, UID string // of the resource; the UID tells a re-created one apart
+	NotAfter        time.Time
 }
 
 // SealAccessToken returns the token as text: the prefix and base64url without padding.
@@ -35,6 +35,7 @@ func SealAccessToken(rand io.Reader, ring Keyring, c AccessClaims) (string, erro
 	w.time(c.NotAfter)
 	w.string("kind", c.Kind, MaxName)
 	w.string("name", c.Name, MaxName)
+	w.string("uid", c.UID, MaxName)
 	if w.err != nil {
 		return "", w.err
 	}
@@ -64,7 +65,7 @@ func OpenAccessToken(ring Keyring, s string, now time.Time) (AccessClaims, error
 	r := newReader(plaintext)
 	r.version(accessTokenVersion)
 	c.NotAfter = r.time()
-	c.Kind, c.Name = r.string(MaxName), r.string(MaxName)
+	c.Kind, c.Name, c.UID = r.string(MaxName), r.string(MaxName), r.string(MaxName)
 	if !r.done() {
 		return AccessClaims{}, fmt.Errorf("%w: access token", ErrMalformed)
 	}

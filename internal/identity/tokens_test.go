@@ -68,7 +68,7 @@ func TestRelayTokenRoundTrip(t *testing.T) {
 }
 
 func TestAccessTokenRoundTrip(t *testing.T) {
-	ring, want := testRing(1), AccessClaims{Kind: "Adapter", Name: "gw1", NotAfter: testNow.Add(time.Hour)}
+	ring, want := testRing(1), AccessClaims{Kind: "Adapter", Name: "gw1", UID: "6d1c", NotAfter: testNow.Add(time.Hour)}
 	s := must(SealAccessToken(rand.Reader, ring, want))(t)
 	if diff := cmp.Diff(want, must(OpenAccessToken(ring, s, testNow))(t)); diff != "" {
 		t.Error(diff)

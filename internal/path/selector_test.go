@@ -238,10 +238,23 @@ func TestSelectorControllingEndKeepsAWorkingPath(t *testing.T) {
 		b.run(200 * time.Millisecond)
 	}
 	b.wantCurrent(direct)
+	b.run(time.Second)
 	b.open[direct] = false // the peer's mapping has changed
 	b.Seen(b.now, lan)
-	b.run(1500 * time.Millisecond)
+	b.run(300 * time.Millisecond)
 	b.wantCurrent(lan)
+}
+
+func TestSelectorDoesNotTakeTheRelaysAnswerForTheCurrentPaths(t *testing.T) {
+	b := newBench(t, true)
+	b.SetRelay(b.now, relay)
+	b.established(direct)
+	b.open[relay] = true
+	b.sending, b.hearing = true, true
+	b.run(time.Second)
+	b.open[direct] = false
+	b.run(2 * time.Second)
+	b.wantCurrent(relay)
 }
 
 func TestSelectorFindsTheOldPathAgain(t *testing.T) {
@@ -295,6 +308,9 @@ func TestSelectorChangesToANewRelayAfterItAnswered(t *testing.T) {
 	b.SetRelay(b.now, Path{})
 	b.SetRelay(b.now, relay2)
 	b.run(100 * time.Millisecond)
+	b.wantCurrent(relay2)
+	b.Seen(b.now, relay) // a late packet by the old one
+	b.run(time.Second)
 	b.wantCurrent(relay2)
 }
 

@@ -53,6 +53,7 @@ func CheckAdminTokenHash(hash string) error {
 type principal struct {
 	admin    bool
 	adapter  string    // name of the adapter, if it is one
+	uid      string    // of the adapter: a re-created one is another
 	notAfter time.Time // of its token
 }
 
@@ -146,7 +147,7 @@ func (s *Server) authenticate(r *http.Request) (principal, error) {
 		s.metrics.denied.WithLabelValues("wrong").Inc()
 		return principal{}, refuse(http.StatusUnauthorized, typeBlank, "the access token is not valid or has expired; log in to the AS again for a new one")
 	}
-	return principal{adapter: claims.Name, notAfter: claims.NotAfter}, nil
+	return principal{adapter: claims.Name, uid: claims.UID, notAfter: claims.NotAfter}, nil
 }
 
 // checkAdapter refuses adapters that no longer exist or are disabled. It is
@@ -169,6 +170,10 @@ func (s *Server) checkAdapter(ctx context.Context, who principal) error {
 	var adapter api.Adapter
 	if err := json.Unmarshal(entry.Value, &adapter); err != nil {
 		return fmt.Errorf("decode %s: %w", entry.Key, err)
+	}
+	if adapter.Metadata.Uid != who.uid {
+		s.metrics.denied.WithLabelValues("gone").Inc()
+		return refuse(http.StatusForbidden, typeBlank, "adapter %s was deleted and created again; enrol it with a new token", who.adapter)
 	}
 	if adapter.Spec.Disabled {
 		s.metrics.denied.WithLabelValues("disabled").Inc()

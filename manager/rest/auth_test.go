@@ -78,6 +78,11 @@ func TestAuthorisation(t *testing.T) {
 	if r := w.do("GET", own, valid, ""); r.code != 403 {
 		t.Errorf("disabled adapter: %d", r.code)
 	}
+	w.must(200, "DELETE", "/api/v1/adapters/a1", "")
+	w.must(201, "POST", "/api/v1/adapters", resource("Adapter", "a1", `{"network":"f"}`))
+	if r := w.do("GET", own, valid, ""); r.code != 403 {
+		t.Errorf("token from before the adapter was created anew: %d", r.code)
+	}
 	if r := w.do("GET", "/api/v1/nodes", "", "", with{"Authorization", "Basic " + w.admin}); r.code != 401 {
 		t.Errorf("other scheme: %d", r.code)
 	}

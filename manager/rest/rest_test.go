@@ -239,7 +239,9 @@ func (w *world) factory() {
 func (w *world) adapterToken(kind, name string, key [32]byte, notAfter time.Time) string {
 	w.t.Helper()
 	ring := identity.Keyring{Current: identity.SealingKey{ID: w.key.ID, Key: key}}
-	token, err := identity.SealAccessToken(rand.Reader, ring, identity.AccessClaims{Kind: kind, Name: name, NotAfter: notAfter})
+	token, err := identity.SealAccessToken(rand.Reader, ring, identity.AccessClaims{
+		Kind: kind, Name: name, UID: w.do("GET", "/api/v1/adapters/"+name, w.admin, "").text("metadata.uid"), NotAfter: notAfter,
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (c *Core) grantAdapter(now time.Time, snap *replica.Snapshot, s *replica.Su
 		return wire.LoginResponse{}, refuse(wire.LoginRetry, "no_key", "the access key is not ready yet: try again")
 	}
 	notAfter := now.Add(grantLifetime).Truncate(time.Second)
-	token, err := identity.SealAccessToken(c.rand, ring, identity.AccessClaims{Kind: s.Kind(), Name: s.Name, NotAfter: notAfter})
+	token, err := identity.SealAccessToken(c.rand, ring, identity.AccessClaims{Kind: s.Kind(), Name: s.Name, UID: s.UID, NotAfter: notAfter})
 	if err != nil {
 		return wire.LoginResponse{}, fmt.Errorf("seal the access token: %w", err)
 	}
