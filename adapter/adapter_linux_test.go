@@ -143,6 +143,7 @@ type gate struct {
 	manager *fakeManager
 	config  string
 	socket  string
+	stop    func()
 }
 
 func newGate(t *testing.T) *gate {
@@ -156,8 +157,10 @@ func newGate(t *testing.T) *gate {
 	x := &gate{}
 	x.as = astest.Start(t, func(r wire.LoginRequest) wire.LoginResponse {
 		if r.Subject.Kind == wire.SubjectAdapter {
-			return wire.LoginResponse{NotAfter: time.Now().Add(time.Hour).Unix(), ServerTime: time.Now().Unix(),
-				ManagerURL: x.manager.url, ManagerToken: "manager-token"}
+			return wire.LoginResponse{
+				NotAfter: time.Now().Add(time.Hour).Unix(), ServerTime: time.Now().Unix(),
+				ManagerURL: x.manager.url, ManagerToken: "manager-token",
+			}
 		}
 		c, ok := r.Credential.(wire.CredentialAdapter)
 		camera, known := cameras[r.Subject.Name]
@@ -269,97 +272,120 @@ func TestLifeOfAnAdapter(t *testing.T) {
 	}
 	x := newGate(t)
 	x.manager.set("cam1", "02:00:00:00:00:01", false)
-	stop := x.run(t)
+	x.stop = x.run(t)
 	x.eventually(t, "the list", 10*time.Second, func() bool { return len(x.status(t).GeneralNodes) == 1 })
-	t.Run("a device in the list comes up to the registration", func(t *testing.T) {
-		lease4(t, "gn1")
-		if !reaches("gn1") {
-			t.Error("the gateway is not reached")
-		}
-		x.eventually(t, "report", 5*time.Second, func() bool { return x.manager.state("cam1").Phase == api.DevicePhaseRegistering })
-		if s := x.manager.state("cam1"); len(s.NodeID) != 64 || len(s.Conditions) != 1 || s.Conditions[0].Type != "Ready" {
-			t.Errorf("state = %+v", s)
-		}
-		s := x.status(t)
-		if len(s.Locals) != 1 || s.Locals[0].FQDN != "cam1.lab.example" || s.GeneralNodes[0].Port != "lan1" {
-			t.Errorf("status = %+v", s)
-		}
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"a device in the list comes up to the registration", x.comesUp},
+		{"a new device is served within a second", x.newDevice},
+		{"the resolver answers on the gateway", x.resolverAnswers},
+		{"a removed device is cut off within a second, the other is not", x.removedDevice},
+		{"keys are the owner's only", x.keysArePrivate},
+		{"metrics", x.showsMetrics},
+		{"the end leaves nothing behind and tells the manager", x.endsClean},
+		{"a restart without the manager serves the known devices, which need not ask again", x.restartsWithoutManager},
+	} {
+		t.Run(step.name, step.run)
+	}
+}
+
+func (x *gate) comesUp(t *testing.T) {
+	lease4(t, "gn1")
+	if !reaches("gn1") {
+		t.Error("the gateway is not reached")
+	}
+	x.eventually(t, "report", 5*time.Second, func() bool { return x.manager.state("cam1").Phase == api.DevicePhaseRegistering })
+	if s := x.manager.state("cam1"); len(s.NodeID) != 64 || len(s.Conditions) != 1 || s.Conditions[0].Type != "Ready" {
+		t.Errorf("state = %+v", s)
+	}
+	s := x.status(t)
+	if len(s.Locals) != 1 || s.Locals[0].FQDN != "cam1.lab.example" || s.GeneralNodes[0].Port != "lan1" {
+		t.Errorf("status = %+v", s)
+	}
+}
+
+func (x *gate) newDevice(t *testing.T) {
+	if reaches("gn2") {
+		t.Fatal("an unlisted device reaches the gateway")
+	}
+	x.manager.set("cam2", "02:00:00:00:00:02", false)
+	d := x.eventually(t, "list change", time.Second, func() bool { return len(x.status(t).GeneralNodes) == 2 })
+	t.Logf("effective after %v", d)
+	lease4(t, "gn2")
+	if !reaches("gn2") {
+		t.Error("the gateway is not reached")
+	}
+}
+
+func (x *gate) resolverAnswers(t *testing.T) {
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", "10.77.0.1:53")
+	}}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	_, err := r.LookupHost(ctx, "cam2.lab.example") // the asker is the host itself, no general node
+	if err == nil || strings.Contains(err.Error(), "timeout") {
+		t.Errorf("error = %v, want a refusal", err)
+	}
+}
+
+func (x *gate) removedDevice(t *testing.T) {
+	begin := time.Now()
+	x.manager.set("cam1", "02:00:00:00:00:01", true)
+	x.eventually(t, "cut", time.Second, func() bool {
+		return !strings.Contains(nstest.Run(t, "nft", "list", "table", "bridge", "cyphonic_adapter"), "02:00:00:00:00:01")
 	})
-	t.Run("a new device is served within a second", func(t *testing.T) {
-		if reaches("gn2") {
-			t.Fatal("an unlisted device reaches the gateway")
-		}
-		x.manager.set("cam2", "02:00:00:00:00:02", false)
-		d := x.eventually(t, "list change", time.Second, func() bool { return len(x.status(t).GeneralNodes) == 2 })
-		t.Logf("effective after %v", d)
-		lease4(t, "gn2")
-		if !reaches("gn2") {
-			t.Error("the gateway is not reached")
-		}
+	t.Logf("effective after %v", time.Since(begin))
+	if reaches("gn1") || !reaches("gn2") {
+		t.Error("the wrong device was cut off")
+	}
+	x.eventually(t, "removal of the key", 2*time.Second, func() bool {
+		_, err := os.Stat(filepath.Join(filepath.Dir(x.config), "state", "generalnodes", "cam1.key"))
+		return os.IsNotExist(err)
 	})
-	t.Run("the resolver answers on the gateway", func(t *testing.T) {
-		r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-			return (&net.Dialer{}).DialContext(ctx, "udp", "10.77.0.1:53")
-		}}
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		_, err := r.LookupHost(ctx, "cam2.lab.example") // the asker is the host itself, no general node
-		if err == nil || strings.Contains(err.Error(), "timeout") {
-			t.Errorf("error = %v, want a refusal", err)
+}
+
+func (x *gate) keysArePrivate(t *testing.T) {
+	info, err := os.Stat(filepath.Join(filepath.Dir(x.config), "state", "generalnodes", "cam2.key"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
+func (x *gate) showsMetrics(t *testing.T) {
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", x.socket)
+	}}}).Get("http://adapter/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var b bytes.Buffer
+	_, _ = b.ReadFrom(response.Body)
+	for _, want := range []string{`cyphonic_adapter_general_nodes{phase="Registering"} 1`, `cyphonic_adapter_guard_drops_total{reason="unlisted_mac"}`, "cyphonic_adapter_list_followed 1"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s is missing", want)
 		}
-	})
-	t.Run("a removed device is cut off within a second, the other is not", func(t *testing.T) {
-		begin := time.Now()
-		x.manager.set("cam1", "02:00:00:00:00:01", true)
-		x.eventually(t, "cut", time.Second, func() bool {
-			return !strings.Contains(nstest.Run(t, "nft", "list", "table", "bridge", "cyphonic_adapter"), "02:00:00:00:00:01")
-		})
-		t.Logf("effective after %v", time.Since(begin))
-		if reaches("gn1") || !reaches("gn2") {
-			t.Error("the wrong device was cut off")
+	}
+}
+
+func (x *gate) endsClean(t *testing.T) {
+	x.stop()
+	left := nstest.Run(t, "nft", "list", "ruleset") + nstest.Run(t, "ip", "rule") + nstest.Run(t, "ip", "link")
+	for _, s := range []string{"cyphonic_adapter", "7440", "cyt-lan", "cyt-tun"} {
+		if strings.Contains(left, s) {
+			t.Errorf("%s stayed", s)
 		}
-		x.eventually(t, "removal of the key", 2*time.Second, func() bool {
-			_, err := os.Stat(filepath.Join(filepath.Dir(x.config), "state", "generalnodes", "cam1.key"))
-			return os.IsNotExist(err)
-		})
-	})
-	t.Run("keys are the owner's only", func(t *testing.T) {
-		info, err := os.Stat(filepath.Join(filepath.Dir(x.config), "state", "generalnodes", "cam2.key"))
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%v, %v", info, err)
-		}
-	})
-	t.Run("metrics", func(t *testing.T) {
-		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", x.socket)
-		}}}).Get("http://adapter/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		var b bytes.Buffer
-		_, _ = b.ReadFrom(response.Body)
-		for _, want := range []string{`cyphonic_adapter_general_nodes{phase="Registering"} 1`, `cyphonic_adapter_guard_drops_total{reason="unlisted_mac"}`, "cyphonic_adapter_list_followed 1"} {
-			if !strings.Contains(b.String(), want) {
-				t.Errorf("%s is missing", want)
-			}
-		}
-	})
-	t.Run("the end leaves nothing behind and tells the manager", func(t *testing.T) {
-		stop()
-		left := nstest.Run(t, "nft", "list", "ruleset") + nstest.Run(t, "ip", "rule") + nstest.Run(t, "ip", "link")
-		for _, s := range []string{"cyphonic_adapter", "7440", "cyt-lan", "cyt-tun"} {
-			if strings.Contains(left, s) {
-				t.Errorf("%s stayed", s)
-			}
-		}
-		if s := x.manager.state("cam2"); s.Phase != api.DevicePhaseDown || s.Reason != reasonStopped {
-			t.Errorf("last state = %+v", s)
-		}
-	})
-	t.Run("a restart without the manager serves the known devices, which need not ask again", func(t *testing.T) {
-		_ = x.manager.server.Close()
-		x.run(t)
-		x.eventually(t, "cam2", 15*time.Second, func() bool { return reaches("gn2") })
-	})
+	}
+	if s := x.manager.state("cam2"); s.Phase != api.DevicePhaseDown || s.Reason != reasonStopped {
+		t.Errorf("last state = %+v", s)
+	}
+}
+
+func (x *gate) restartsWithoutManager(t *testing.T) {
+	_ = x.manager.server.Close()
+	x.run(t)
+	x.eventually(t, "cam2", 15*time.Second, func() bool { return reaches("gn2") })
 }

@@ -95,8 +95,11 @@ func (c *Config) complete(directory string) {
 		field *string
 		value string
 	}{
-		{&c.Trust, "trust.json"}, {&c.StateDirectory, "/var/lib/cyphonic/adapter"},
-		{&c.LAN.Interface, "cyphonic-lan"}, {&c.Tun, "cyphonic0"}, {&c.TunBackend, "auto"},
+		{&c.Trust, "trust.json"},
+		{&c.StateDirectory, "/var/lib/cyphonic/adapter"},
+		{&c.LAN.Interface, "cyphonic-lan"},
+		{&c.Tun, "cyphonic0"},
+		{&c.TunBackend, "auto"},
 		{&c.StatusSocket, "/run/cyphonic/adapter.sock"},
 	} {
 		if *d.field == "" {

@@ -22,49 +22,82 @@ var (
 
 // happy are the events of a device that works.
 var happy = []event{
-	seen{}, located{port: "lan1"}, authenticated{assurance: identity.AssuranceMAC},
-	loggedIn{grant: &login.Grant{}}, admitted{}, registered{},
+	seen{},
+	located{port: "lan1"},
+	authenticated{assurance: identity.AssuranceMAC},
+	loggedIn{grant: &login.Grant{}},
+	admitted{},
+	registered{},
+}
+
+// row is one event of a walk and what the machine makes of it.
+type row struct {
+	event   event
+	after   time.Duration // before the event
+	phase   api.DevicePhase
+	actions []action
+}
+
+// comesUp is how a device comes up.
+var comesUp = []row{
+	{seen{}, 0, api.DevicePhaseConnecting, []action{doLocate}},
+	{located{port: "lan1"}, 0, api.DevicePhaseAuthenticating, []action{doAuthenticate}},
+	{authenticated{assurance: identity.AssuranceMAC}, 0, api.DevicePhaseLoggingIn, []action{doLogin}},
+	{loggedIn{grant: &login.Grant{}}, 0, api.DevicePhaseRegistering, []action{doAdmit, doRegister}},
+	{admitted{}, 0, api.DevicePhaseRegistering, nil},
+	{registered{}, 0, api.DevicePhaseUp, nil},
+	{leased{until: start.Add(10 * time.Minute)}, 0, api.DevicePhaseUp, nil},
 }
 
 func TestMachineWalks(t *testing.T) {
-	denied := &login.DeniedError{Code: wire.LoginDenied, Message: "not this adapter's"}
-	type row struct {
-		event   event
-		after   time.Duration // before the event
-		phase   api.DevicePhase
-		actions []action
+	for _, walks := range []map[string][]row{walksOfGoodDevices(), walksOfTrouble()} {
+		for name, rows := range walks {
+			t.Run(name, func(t *testing.T) { walk(t, rows) })
+		}
 	}
-	up := []row{
-		{seen{}, 0, api.DevicePhaseConnecting, []action{doLocate}},
-		{located{port: "lan1"}, 0, api.DevicePhaseAuthenticating, []action{doAuthenticate}},
-		{authenticated{assurance: identity.AssuranceMAC}, 0, api.DevicePhaseLoggingIn, []action{doLogin}},
-		{loggedIn{grant: &login.Grant{}}, 0, api.DevicePhaseRegistering, []action{doAdmit, doRegister}},
-		{admitted{}, 0, api.DevicePhaseRegistering, nil},
-		{registered{}, 0, api.DevicePhaseUp, nil},
-		{leased{until: start.Add(10 * time.Minute)}, 0, api.DevicePhaseUp, nil},
+}
+
+func walk(t *testing.T, rows []row) {
+	t.Helper()
+	m, now := newMachine(), start
+	for i, r := range rows {
+		now = now.Add(r.after)
+		got := m.step(now, r.event)
+		if m.phase != r.phase || !slices.Equal(got, r.actions) {
+			t.Fatalf("row %d, %T: phase %s, actions %v; want %s, %v", i, r.event, m.phase, got, r.phase, r.actions)
+		}
 	}
-	tests := map[string][]row{
-		"a device comes up": up,
-		"questions while up begin nothing": append(slices.Clone(up),
+}
+
+func walksOfGoodDevices() map[string][]row {
+	return map[string][]row{
+		"a device comes up": comesUp,
+		"questions while up begin nothing": append(slices.Clone(comesUp),
 			row{seen{}, time.Second, api.DevicePhaseUp, nil}),
-		"a released address closes": append(slices.Clone(up),
+		"a released address closes": append(slices.Clone(comesUp),
 			row{released{}, time.Second, api.DevicePhaseDown, []action{doClose}},
 			row{seen{}, time.Second, api.DevicePhaseConnecting, []action{doLocate}}),
-		"a lease that is not renewed closes": append(slices.Clone(up),
+		"a lease that is not renewed closes": append(slices.Clone(comesUp),
 			row{tick{}, 9 * time.Minute, api.DevicePhaseUp, nil},
 			row{tick{}, 61 * time.Second, api.DevicePhaseDown, []action{doClose}}),
-		"a renewed lease goes on": append(slices.Clone(up),
+		"a renewed lease goes on": append(slices.Clone(comesUp),
 			row{leased{until: start.Add(20 * time.Minute)}, 5 * time.Minute, api.DevicePhaseUp, nil},
 			row{tick{}, 6 * time.Minute, api.DevicePhaseUp, nil}),
-		"a short flap of the port changes nothing": append(slices.Clone(up),
+		"a short flap of the port changes nothing": append(slices.Clone(comesUp),
 			row{portState{up: false}, 0, api.DevicePhaseUp, nil},
 			row{portState{up: true}, time.Second, api.DevicePhaseUp, nil},
 			row{tick{}, time.Minute, api.DevicePhaseUp, nil}),
-		"a port without carrier closes, and its return resumes": append(slices.Clone(up),
+		"a port without carrier closes, and its return resumes": append(slices.Clone(comesUp),
 			row{portState{up: false}, 0, api.DevicePhaseUp, nil},
 			row{tick{}, portGrace, api.DevicePhaseDown, []action{doClose}},
 			row{portState{up: true}, time.Minute, api.DevicePhaseDown, nil},
 			row{resume{port: "lan1", until: start.Add(10 * time.Minute)}, 0, api.DevicePhaseAuthenticating, []action{doAuthenticate}}),
+	}
+}
+
+func walksOfTrouble() map[string][]row {
+	denied := &login.DeniedError{Code: wire.LoginDenied, Message: "not this adapter's"}
+	return map[string][]row{
 		"an unknown port waits for the next question": {
 			{seen{}, 0, api.DevicePhaseConnecting, []action{doLocate}},
 			{located{err: errOther}, 0, api.DevicePhaseAbsent, nil},
@@ -77,35 +110,23 @@ func TestMachineWalks(t *testing.T) {
 			{seen{}, time.Second, api.DevicePhaseFailed, nil},
 			{seen{}, failedPause, api.DevicePhaseConnecting, []action{doLocate}},
 		},
-		"an unreachable AS is tried again": append(slices.Clone(up[:3]),
+		"an unreachable AS is tried again": append(slices.Clone(comesUp[:3]),
 			row{loggedIn{err: errOther}, 0, api.DevicePhaseLoggingIn, nil},
 			row{tick{}, 2 * time.Second, api.DevicePhaseLoggingIn, []action{doLogin}},
 			row{loggedIn{grant: &login.Grant{}}, 0, api.DevicePhaseRegistering, []action{doAdmit, doRegister}}),
-		"a refused login fails, and is tried again later": append(slices.Clone(up[:3]),
+		"a refused login fails, and is tried again later": append(slices.Clone(comesUp[:3]),
 			row{loggedIn{err: denied}, 0, api.DevicePhaseFailed, nil},
 			row{seen{}, time.Second, api.DevicePhaseFailed, nil},
 			row{tick{}, 11 * time.Second, api.DevicePhaseLoggingIn, []action{doLogin}}),
-		"a LAN that cannot be opened closes": append(slices.Clone(up[:4]),
+		"a LAN that cannot be opened closes": append(slices.Clone(comesUp[:4]),
 			row{admitted{err: errOther}, 0, api.DevicePhaseFailed, []action{doClose}}),
-		"an address in use closes and pauses": append(slices.Clone(up),
+		"an address in use closes and pauses": append(slices.Clone(comesUp),
 			row{declined{}, 0, api.DevicePhaseFailed, []action{doClose}},
 			row{seen{}, time.Second, api.DevicePhaseFailed, nil}),
-		"a device that never takes its address is closed": append(slices.Clone(up[:6]),
+		"a device that never takes its address is closed": append(slices.Clone(comesUp[:6]),
 			row{tick{}, firstLease, api.DevicePhaseDown, []action{doClose}}),
-		"other addresses close": append(slices.Clone(up),
+		"other addresses close": append(slices.Clone(comesUp),
 			row{renumbered{}, 0, api.DevicePhaseDown, []action{doClose}}),
-	}
-	for name, rows := range tests {
-		t.Run(name, func(t *testing.T) {
-			m, now := newMachine(), start
-			for i, r := range rows {
-				now = now.Add(r.after)
-				got := m.step(now, r.event)
-				if m.phase != r.phase || !slices.Equal(got, r.actions) {
-					t.Fatalf("row %d, %T: phase %s, actions %v; want %s, %v", i, r.event, m.phase, got, r.phase, r.actions)
-				}
-			}
-		})
 	}
 }
 
@@ -131,11 +152,26 @@ func TestWhateverHappensNothingStaysOpen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m, now, open := newMachine(), start, false
 		events := []event{
-			seen{}, resume{port: "lan1", until: start.Add(time.Hour)}, located{port: "lan1"}, located{err: errOther},
-			authenticated{assurance: identity.AssuranceMAC}, authenticated{err: errOther},
-			loggedIn{grant: &login.Grant{}}, loggedIn{err: errOther}, loggedIn{err: &login.DeniedError{}},
-			admitted{}, admitted{err: errOther}, registered{}, registered{err: errOther},
-			leased{until: start.Add(time.Minute)}, released{}, declined{}, portState{up: true}, portState{}, renumbered{}, tick{},
+			seen{},
+			resume{port: "lan1", until: start.Add(time.Hour)},
+			located{port: "lan1"},
+			located{err: errOther},
+			authenticated{assurance: identity.AssuranceMAC},
+			authenticated{err: errOther},
+			loggedIn{grant: &login.Grant{}},
+			loggedIn{err: errOther},
+			loggedIn{err: &login.DeniedError{}},
+			admitted{},
+			admitted{err: errOther},
+			registered{},
+			registered{err: errOther},
+			leased{until: start.Add(time.Minute)},
+			released{},
+			declined{},
+			portState{up: true},
+			portState{},
+			renumbered{},
+			tick{},
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "events") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 120).Draw(t, "seconds")) * time.Second)

@@ -91,10 +91,14 @@ func (c *Config) complete(directory string) {
 		field *string
 		value string
 	}{
-		{&c.Trust, "trust.json"}, {&c.StateDirectory, "/var/lib/cyphonic/node"},
-		{&c.Interface, defaultInterface}, {&c.TunBackend, "auto"},
-		{&c.Resolver.Listen, defaultResolver}, {&c.Resolver.Integration, hostdns.ModeAuto},
-		{&c.Resolver.ResolvConf, "/etc/resolv.conf"}, {&c.StatusSocket, defaultSocket},
+		{&c.Trust, "trust.json"},
+		{&c.StateDirectory, "/var/lib/cyphonic/node"},
+		{&c.Interface, defaultInterface},
+		{&c.TunBackend, "auto"},
+		{&c.Resolver.Listen, defaultResolver},
+		{&c.Resolver.Integration, hostdns.ModeAuto},
+		{&c.Resolver.ResolvConf, "/etc/resolv.conf"},
+		{&c.StatusSocket, defaultSocket},
 	} {
 		if *d.field == "" {
 			*d.field = d.value

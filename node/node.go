@@ -262,8 +262,10 @@ func (n *Node) connect(ctx context.Context, name string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Connected{FQDN: peer.FQDN, VirtualIPv4: peer.VirtualIPv4, VirtualIPv6: peer.VirtualIPv6,
-		NodeID: peer.NodeID.String(), Relayed: peer.Relayed}, nil
+	return Connected{
+		FQDN: peer.FQDN, VirtualIPv4: peer.VirtualIPv4, VirtualIPv6: peer.VirtualIPv6,
+		NodeID: peer.NodeID.String(), Relayed: peer.Relayed,
+	}, nil
 }
 
 // qualified completes a short name with the overlay's domain.

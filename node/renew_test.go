@@ -23,8 +23,10 @@ func TestARenewedGrantWithOtherAddressesStartsOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, b := range map[string][]byte{"trust.json": trust, "password": []byte("secret"),
-		"node.yaml": []byte("name: viewer\nauthenticationService: " + as.Address + "\nstateDirectory: state\npasswordFile: password\n")} {
+	for name, b := range map[string][]byte{
+		"trust.json": trust, "password": []byte("secret"),
+		"node.yaml": []byte("name: viewer\nauthenticationService: " + as.Address + "\nstateDirectory: state\npasswordFile: password\n"),
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -42,8 +42,10 @@ func TestUnchangedDevicesNeedNothingButDHCP(t *testing.T) {
 	}
 	clients := map[string][]string{
 		"gn1": {"udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "5", "-T", "1", "-O", "mtu", "-s", script},
-		"gn2": {"dhclient", "-1", "-v", "-sf", script, "-lf", dir + "/leases", "-pf", dir + "/pid", "-cf", "/dev/null",
-			"-e", "OUT=" + dir + "/gn2", "eth0"},
+		"gn2": {
+			"dhclient", "-1", "-v", "-sf", script, "-lf", dir + "/leases", "-pf", dir + "/pid", "-cf", "/dev/null",
+			"-e", "OUT=" + dir + "/gn2", "eth0",
+		},
 	}
 	for _, d := range devices[:2] {
 		t.Run(clients[d.name][0], func(t *testing.T) {
@@ -119,24 +121,22 @@ func (b *bench) checkLeased(t *testing.T, d device, resolver string) {
 	}
 }
 
-func TestWhatTheGuardDrops(t *testing.T) {
-	if !nstest.Enter(t, "gn1", "gn2", "gn3") {
-		return
-	}
-	b := newBench(t)
+// secret is in everything that an attack sends.
+const secret = "SECRET-PATTERN"
+
+// attack is a frame of a device and the reason for which it is dropped.
+type attack struct {
+	from   string
+	frame  []byte
+	reason string
+}
+
+// attacks expect cam1 to be admitted, cam2 to be in the list, cam3 not to be.
+func attacks(bridge MAC) map[string]attack {
 	gn1, gn2, gn3 := devices[0], devices[1], devices[2]
-	b.admit(t, gn1) // cam2 is in the list but not logged in, cam3 is not in the list
-	configure(t, gn1)
-	wires := map[string]*packet.Conn{"gn1": wireOf(t, gn1), "gn2": wireOf(t, gn2), "gn3": wireOf(t, gn3)}
-	bridge := MAC(b.bridge)
 	peer, gateway, any4 := netip.MustParseAddr("10.77.9.9"), netip.MustParseAddr("10.77.0.1"), netip.IPv4Unspecified()
 	everyone := netip.MustParseAddr("255.255.255.255")
-	const secret = "SECRET-PATTERN"
-	tests := map[string]struct {
-		from   string
-		frame  []byte
-		reason string
-	}{
+	return map[string]attack{
 		"a device that is not in the list": {"gn3", ethernet(bridge, cam3, 0x0800, udp4(gn3.ip, peer, 9, 9, secret)), "unlisted_mac"},
 		"its DHCP question":                {"gn3", ethernet(broadcast, cam3, 0x0800, udp4(any4, everyone, 68, 67, secret)), "unlisted_mac"},
 		"its ARP question":                 {"gn3", ethernet(broadcast, cam3, 0x0806, arp(1, cam3, gn3.ip, MAC{}, gateway)), "unlisted_mac"},
@@ -156,7 +156,19 @@ func TestWhatTheGuardDrops(t *testing.T) {
 		"a protocol of its own":            {"gn1", ethernet(broadcast, cam1, 0x88b5, []byte(secret)), "other_protocol"},
 		"to a port of the adapter":         {"gn1", ethernet(bridge, cam1, 0x0800, udp4(gn1.ip, gateway, 9, 22, secret)), "adapter_service"},
 	}
-	for name, test := range tests {
+}
+
+func TestWhatTheGuardDrops(t *testing.T) {
+	if !nstest.Enter(t, "gn1", "gn2", "gn3") {
+		return
+	}
+	b := newBench(t)
+	gn1, gn2, gn3 := devices[0], devices[1], devices[2]
+	b.admit(t, gn1) // cam2 is in the list but not logged in, cam3 is not in the list
+	configure(t, gn1)
+	wires := map[string]*packet.Conn{"gn1": wireOf(t, gn1), "gn2": wireOf(t, gn2), "gn3": wireOf(t, gn3)}
+	bridge, peer := MAC(b.bridge), netip.MustParseAddr("10.77.9.9")
+	for name, test := range attacks(bridge) {
 		t.Run(name, func(t *testing.T) {
 			before := b.count(t, test.reason)
 			send(t, wires[test.from], test.frame)

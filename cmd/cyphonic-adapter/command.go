@@ -61,7 +61,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Long: `The gateway that makes devices which cannot be changed members of the overlay.
 
 Exit codes: 0 done, or ended by SIGTERM or SIGINT; 1 failed; 2 wrong arguments or configuration.`,
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs, RunE: needVerb,
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -72,6 +72,11 @@ Exit codes: 0 done, or ended by SIGTERM or SIGINT; 1 failed; 2 wrong arguments o
 	p.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(runCommand(&f, stderr), statusCommand(&f, stdout), configCommand(&f, stdout), versionCommand(stdout))
 	return root
+}
+
+// needVerb makes a missing or unknown verb an error: without it cobra prints the help and succeeds.
+func needVerb(cmd *cobra.Command, _ []string) error {
+	return fmt.Errorf("name a verb; \"%s --help\" lists them", cmd.CommandPath())
 }
 
 func runCommand(f *flags, stderr io.Writer) *cobra.Command {
@@ -138,7 +143,7 @@ func ask(ctx context.Context, f *flags, call func(context.Context, *statusapi.Cl
 }
 
 func configCommand(f *flags, stdout io.Writer) *cobra.Command {
-	config := &cobra.Command{Use: "config", Short: "About the configuration file", Args: cobra.NoArgs}
+	config := &cobra.Command{Use: "config", Short: "About the configuration file", Args: cobra.NoArgs, RunE: needVerb}
 	config.AddCommand(&cobra.Command{
 		Use: "validate", Short: "Check the configuration and the trust file it names", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -9,7 +9,7 @@ import (
 
 // onConfirm decides about a peer that wants to connect, and opens the NAT for it.
 func (l *Local) onConfirm(now time.Time, ev signaling.Confirm) {
-	p, err := l.learn(now, ev.Direction)
+	p, err := l.learn(now, ev.Direction, purpose{})
 	if err != nil {
 		l.e.metrics.drop(dropCertificate)
 		l.e.metrics.directions.WithLabelValues("responder", "rejected").Inc()
@@ -31,7 +31,7 @@ func (l *Local) onRouted(now time.Time, ev signaling.Routed) {
 	if ev.RequestID != 0 {
 		role = "initiator"
 	}
-	p, err := l.learn(now, ev.Direction)
+	p, err := l.learn(now, ev.Direction, use)
 	if err != nil {
 		l.e.metrics.drop(dropCertificate)
 		l.e.metrics.directions.WithLabelValues(role, "rejected").Inc()

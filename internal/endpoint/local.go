@@ -63,6 +63,20 @@ type purpose struct {
 	peer    *peer
 }
 
+// allows says whether a certificate belongs to the device that was asked for.
+// The NMS is not trusted with that: it could name any device of the network.
+func (u purpose) allows(c *identity.Certificate) bool {
+	switch {
+	case u.peer != nil:
+		return c.NodeID() == u.peer.id
+	case u.attempt == nil: // nothing was asked: the other end did
+		return true
+	case u.attempt.target.FQDN != "":
+		return normal(wire.Target{FQDN: c.FQDN}) == u.attempt.target
+	}
+	return u.attempt.target.Addr == c.VirtualIPv4 || u.attempt.target.Addr == c.VirtualIPv6
+}
+
 // Add starts to host an identity. Its virtual IPs must not be in use by another
 // one; ErrExists says so, ErrBusy that MaxLocals is reached.
 func (e *Endpoint) Add(i Identity) (*Local, error) {
@@ -157,7 +171,14 @@ func (l *Local) tunnelConfig() tunnel.Config {
 
 // verify checks a peer's certificate by the clock of the AS.
 func (l *Local) verify(raw []byte) (*identity.Certificate, error) {
-	return l.verifier.Verify(raw, l.grant.Now(l.e.o.Now()))
+	c, err := l.verifier.Verify(raw, l.grant.Now(l.e.o.Now()))
+	if err != nil {
+		return nil, err
+	}
+	if c.Network != l.grant.Network { // all networks of an installation have one root
+		return nil, errNetwork
+	}
+	return c, nil
 }
 
 func (l *Local) credentials() signaling.Credentials {

@@ -220,6 +220,11 @@ func TestRelayRestartIsSurvived(t *testing.T) {
 
 // A TRS that has restarted knows no binding; the ends bind again by themselves.
 func TestQuickRelayRestartKeepsTheSession(t *testing.T) {
+	t.Run("with NMS", func(t *testing.T) { quickRelayRestart(t, true) })
+	t.Run("without NMS", func(t *testing.T) { quickRelayRestart(t, false) })
+}
+
+func quickRelayRestart(t *testing.T, withNMS bool) {
 	inWorld(t, func(w *world) {
 		a := w.node("a", 1, w.net.NAT(pubA, netsim.Symmetric).Host(lanA))
 		b := w.node("b", 2, w.net.NAT(pubB, netsim.Symmetric).Host(lanB))
@@ -228,6 +233,10 @@ func TestQuickRelayRestartKeepsTheSession(t *testing.T) {
 		stop := a.stream(b, 10*time.Millisecond)
 		time.Sleep(3 * time.Second)
 		index := a.session(b)
+		if !withNMS {
+			w.stopNMS()
+			defer w.startNMS()
+		}
 		w.stopTRS()
 		w.startTRS()
 		restarted := time.Now()
@@ -288,9 +297,10 @@ func TestIdleSessionEnds(t *testing.T) {
 		if a.hasSession(b) || b.hasSession(a) {
 			t.Error("the idle session goes on")
 		}
+		before := b.count()
 		_ = a.tun.Send(packet(a.ipv4, b.ipv4, 1))
 		time.Sleep(2 * time.Second)
-		if !a.hasSession(b) {
+		if !a.hasSession(b) || b.count() != before+1 {
 			t.Error("traffic does not bring it back")
 		}
 	})

@@ -44,7 +44,7 @@ type peer struct {
 	rekeyAt     time.Time // of a retry; zero: when the session is old enough
 	setup       time.Duration
 	changes     int    // of the path, since the first session
-	label       string // of the peers gauge, "" if not counted
+	label       string // of the peers gauge, "" without session
 	lastUser    time.Time
 	userPackets uint64
 
@@ -64,16 +64,21 @@ type epoch struct {
 
 // Reasons to refuse a direction's peer.
 var (
+	errOther    = errors.New("the certificate is not of the device that was asked for")
+	errNetwork  = errors.New("the certificate is of another network")
 	errSelf     = errors.New("the peer is this identity itself")
 	errNoRoom   = errors.New("the table of peers is full")
 	errNoFamily = errors.New("no virtual IP of a common family")
 )
 
 // learn takes over what a direction says about a peer.
-func (l *Local) learn(now time.Time, d wire.Direction) (*peer, error) {
+func (l *Local) learn(now time.Time, d wire.Direction, asked purpose) (*peer, error) {
 	c, err := l.verify(d.PeerCertificate)
 	if err != nil {
 		return nil, err
+	}
+	if !asked.allows(c) {
+		return nil, errOther
 	}
 	if c.NodeID() == l.id {
 		return nil, errSelf
@@ -170,6 +175,7 @@ func (p *peer) unname() {
 // remove forgets the peer and everything about it.
 func (p *peer) remove(now time.Time) {
 	p.endSession(now)
+	p.detach()
 	p.abandon("closed")
 	for len(p.responses) > 0 {
 		p.dropResponse(p.responses[0])
@@ -244,6 +250,10 @@ func (p *peer) tick(now time.Time) {
 	p.tickExpecting(now)
 	p.tickBindings(now)
 	p.tickSession(now)
+	if !p.busy() && !now.Before(p.authorisedUntil) {
+		p.remove(now)
+		return
+	}
 	p.plan(now)
 }
 
@@ -253,6 +263,9 @@ func (p *peer) plan(now time.Time) {
 		return
 	}
 	next := soonest(p.nextInitiation(), p.nextResponse(), p.expecting.next, p.nextBinding(), p.nextSession())
+	if !p.busy() {
+		next = soonest(next, p.authorisedUntil)
+	}
 	if !next.IsZero() && next.Before(now) {
 		next = now
 	}

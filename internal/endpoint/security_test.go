@@ -17,6 +17,7 @@ import (
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/login"
 	"github.com/cyphonic/cyphonic/internal/netsim"
+	"github.com/cyphonic/cyphonic/internal/signaling"
 	"github.com/cyphonic/cyphonic/internal/tunnel"
 	"github.com/cyphonic/cyphonic/internal/wire"
 )
@@ -244,25 +245,41 @@ func TestAuthorisationOfAPeerEnds(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.node("a", 1, w.net.Host(pubA)), w.node("b", 2, w.net.Host(pubB))
 		a.mustConnect(b)
-		time.Sleep(authorised + time.Minute)
+		time.Sleep(authorised - time.Minute)
+		a.authorise(b, 10*time.Minute)
+		time.Sleep(2 * time.Minute)
 		w.stopNMS()
+		defer w.startNMS()
 		if _, err := a.connect(b); !errors.Is(err, ErrTimeout) {
-			t.Errorf("connect: %v", err)
-		}
-		done := make(chan struct{})
-		_ = a.endpoint.post(func(now time.Time) { // a thinks otherwise
-			a.local.peers[b.local.NodeID()].authorisedUntil = now.Add(time.Hour)
-			close(done)
-		})
-		<-done
-		if _, err := a.connect(b); !errors.Is(err, ErrTimeout) {
-			t.Errorf("connect: %v", err)
+			t.Errorf("connect to one that has forgotten: %v", err)
 		}
 		if b.dropped(dropUnauthorised) == 0 {
 			t.Error("the handshake is not counted as unauthorised")
 		}
-		w.startNMS()
+		b.authorise(a, 10*time.Minute)
+		a.mustConnect(b)
 	})
+}
+
+// authorise changes until when a peer is taken for named by the NMS, and makes
+// a record of it if it has been forgotten.
+func (d *device) authorise(peer *device, life time.Duration) {
+	done := make(chan struct{})
+	_ = d.endpoint.post(func(now time.Time) {
+		defer close(done)
+		p := d.local.peers[peer.local.NodeID()]
+		if p == nil {
+			direction := wire.Direction{PeerCertificate: peer.grant(time.Hour).Certificate, PeerTag: peer.local.tag}
+			var err error
+			if p, err = d.local.learn(now, direction, purpose{}); err != nil {
+				d.w.t.Errorf("learn: %v", err)
+				return
+			}
+		}
+		p.authorisedUntil = now.Add(life)
+		p.plan(now)
+	})
+	<-done
 }
 
 // Under a flood strangers get cookies, no public-key work is done for those who
@@ -415,4 +432,68 @@ func TestAddRefusesBadIdentities(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A dishonest NMS answers with a valid certificate of somebody else: nobody may
+// be taken for the device that was asked for.
+func TestDirectionToAnotherDeviceThanAskedForIsDropped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.node("a", 1, w.net.Host(pubA)), w.node("b", 2, w.net.Host(pubB))
+		other, foreign := w.newDevice("other", 3), w.newDevice("foreign", 4)
+		foreign.subject.Network = "elsewhere"
+		w.stopNMS()
+		defer w.startNMS()
+		for _, tt := range []struct {
+			name   string
+			target wire.Target
+			answer *device
+		}{
+			{"name", wire.Target{FQDN: b.fqdn}, other},
+			{"IPv4 address", wire.Target{Addr: b.ipv4}, other},
+			{"IPv6 address", wire.Target{Addr: b.ipv6}, other},
+			{"another network", wire.Target{FQDN: foreign.fqdn}, foreign},
+		} {
+			result := make(chan error, 1)
+			go func() {
+				_, err := a.local.Connect(context.Background(), tt.target)
+				result <- err
+			}()
+			time.Sleep(10 * time.Millisecond)
+			before := a.dropped(dropCertificate)
+			a.direct(tt.answer)
+			if err := <-result; !errors.Is(err, ErrDenied) {
+				t.Errorf("%s: connect: %v, want ErrDenied", tt.name, err)
+			}
+			if got := a.dropped(dropCertificate) - before; got != 1 {
+				t.Errorf("%s: %d drops, want 1", tt.name, got)
+			}
+			if a.knows(tt.answer) {
+				t.Errorf("%s: the other device is authorised", tt.name)
+			}
+		}
+	})
+}
+
+// direct gives d a route direction to peer in answer to its open request.
+func (d *device) direct(peer *device) {
+	done := make(chan struct{})
+	_ = d.endpoint.post(func(now time.Time) {
+		defer close(done)
+		if len(d.local.requests) != 1 {
+			d.w.t.Errorf("%d open requests, want 1", len(d.local.requests))
+		}
+		for id := range d.local.requests {
+			d.local.onRouted(now, signaling.Routed{RequestID: id, RouteDirection: wire.RouteDirection{
+				Kind: wire.RouteDirect, Direction: wire.Direction{PeerCertificate: peer.grant(time.Hour).Certificate, PeerTag: 1},
+			}})
+		}
+	})
+	<-done
+}
+
+// knows says whether d has a record of a peer.
+func (d *device) knows(peer *device) bool {
+	result := make(chan bool, 1)
+	_ = d.endpoint.post(func(time.Time) { result <- d.local.peers[peer.key.Public().NodeID()] != nil })
+	return <-result
 }

@@ -22,6 +22,7 @@ func (p *peer) prepare() error {
 	}
 	if p.association != nil { // the peer has got other virtual IPs
 		p.endSession(p.e.o.Now())
+		p.detach()
 	}
 	a := dataplane.NewAssociation(addresses)
 	if err := p.e.plane.AddAssociation(a); err != nil {
@@ -115,13 +116,21 @@ func (p *peer) destroy(now time.Time, s *epoch) {
 	})
 }
 
-// endSession forgets all keys of the pair; the next packet begins anew.
+// detach takes the pair out of the data plane, with the flows it has seen.
+func (p *peer) detach() {
+	if p.association == nil {
+		return
+	}
+	p.e.plane.RemoveAssociation(p.association)
+	delete(p.e.byAssociation, p.association)
+	p.association = nil
+}
+
+// endSession forgets all keys of the pair; the next packet begins anew. The
+// association stays: flows that are open go on in the next session.
 func (p *peer) endSession(now time.Time) {
 	if p.association != nil {
 		p.association.SetSession(nil)
-		p.e.plane.RemoveAssociation(p.association)
-		delete(p.e.byAssociation, p.association)
-		p.association = nil
 	}
 	if p.session != nil {
 		p.retired = append(p.retired, p.session)
@@ -244,7 +253,7 @@ func (p *peer) act(now time.Time) {
 
 // follow changes the path of the session.
 func (p *peer) follow(to path.Path) {
-	if p.association.Path() != (dataplane.Path{}) {
+	if p.label != "" {
 		p.changes++
 		p.e.metrics.pathChanges.WithLabelValues(p.pathName(to)).Inc()
 		p.e.log.Info("path changed", "local", p.local.fqdn, "peer", p.certificate.FQDN, "to", to.Addr, "path", p.pathName(to))

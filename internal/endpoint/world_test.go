@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -25,7 +24,6 @@ import (
 	"github.com/cyphonic/cyphonic/internal/login"
 	"github.com/cyphonic/cyphonic/internal/netsim"
 	"github.com/cyphonic/cyphonic/internal/tun"
-	"github.com/cyphonic/cyphonic/internal/udp"
 	"github.com/cyphonic/cyphonic/internal/wire"
 	"github.com/cyphonic/cyphonic/services/nms"
 	"github.com/cyphonic/cyphonic/services/replica"
@@ -108,8 +106,10 @@ func newWorld(t *testing.T) *world {
 		},
 		Policies: []*api.AccessPolicy{{
 			Metadata: api.ObjectMeta{Name: "all"},
-			Spec: api.AccessPolicySpec{Network: "home", From: []api.Selector{{Kinds: []string{"Node"}}}, To: []api.Selector{{Kinds: []string{"Node"}}},
-				Rules: []api.PolicyRule{{Protocol: "any"}}},
+			Spec: api.AccessPolicySpec{
+				Network: "home", From: []api.Selector{{Kinds: []string{"Node"}}}, To: []api.Selector{{Kinds: []string{"Node"}}},
+				Rules: []api.PolicyRule{{Protocol: "any"}},
+			},
 		}},
 		Enrolled: map[replica.Ref]replica.Enrolled{},
 		Ticket:   identity.Keyring{Current: identity.SealingKey{ID: 1, Key: [32]byte{1}}},
@@ -244,7 +244,7 @@ func (d *device) grant(life time.Duration) *login.Grant {
 	s, public := d.subject, d.key.Public()
 	c := must(d.w.issuer.Issue(identity.Certificate{
 		Public: public, FQDN: s.FQDN, VirtualIPv4: s.IPv4, VirtualIPv6: s.IPv6, Network: s.Network,
-		Assurance: identity.AssuranceKey, NotBefore: now, NotAfter: now.Add(life),
+		Assurance: identity.AssuranceKey, NotBefore: now.Add(-time.Minute), NotAfter: now.Add(life),
 	}))
 	ticket := identity.Ticket{
 		NodeID: public.NodeID(), Kind: wire.SubjectNode, UID: s.UID, Name: s.Name, Network: s.Network, FQDN: s.FQDN,
@@ -438,6 +438,7 @@ func exchange(w *world, a, b *device) {
 	}
 }
 
-var _ udp.Conn = (*netsim.Conn)(nil)
-
-func describe(w *world, format string, args ...any) { w.t.Log(fmt.Sprintf(format, args...)) }
+func describe(w *world, format string, args ...any) {
+	w.t.Helper()
+	w.t.Logf(format, args...)
+}

@@ -47,11 +47,6 @@ type Neighbour struct {
 	MAC       net.HardwareAddr
 }
 
-// hostPrefix returns the /32 or /128 of an address.
-func hostPrefix(a netip.Addr) netip.Prefix {
-	return netip.PrefixFrom(a, a.BitLen())
-}
-
 // sourceFor returns the address of a prefix's family out of addresses, zero if there is none.
 func sourceFor(p netip.Prefix, addresses []netip.Prefix) netip.Addr {
 	for _, a := range addresses {

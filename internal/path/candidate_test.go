@@ -22,8 +22,10 @@ func TestUsable(t *testing.T) {
 		families Families
 		want     []netip.AddrPort
 	}{
-		{"keeps order and private addresses", addrs("203.0.113.2:1", "192.168.1.2:1", "[2001:db8::1]:1"), both,
-			addrs("203.0.113.2:1", "192.168.1.2:1", "[2001:db8::1]:1")},
+		{
+			"keeps order and private addresses", addrs("203.0.113.2:1", "192.168.1.2:1", "[2001:db8::1]:1"), both,
+			addrs("203.0.113.2:1", "192.168.1.2:1", "[2001:db8::1]:1"),
+		},
 		{"once each", addrs("203.0.113.2:1", "203.0.113.2:1", "203.0.113.2:2"), both, addrs("203.0.113.2:1", "203.0.113.2:2")},
 		{"no loopback, link-local, multicast, unspecified, broadcast", addrs("127.0.0.1:1", "169.254.1.1:1", "224.0.0.1:1",
 			"0.0.0.0:1", "255.255.255.255:1", "[::1]:1", "[fe80::1]:1", "[ff02::1]:1", "[::]:1"), both, nil},
@@ -31,8 +33,10 @@ func TestUsable(t *testing.T) {
 		{"no port", addrs("203.0.113.2:0"), both, nil},
 		{"not inside the overlay", addrs("10.77.3.4:1", "[fd77::5]:1"), both, nil},
 		{"only the host's families", addrs("203.0.113.2:1", "[2001:db8::1]:1"), Families{IPv6: true}, addrs("[2001:db8::1]:1")},
-		{"bounded", addrs("1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1", "1.0.0.4:1", "1.0.0.5:1", "1.0.0.6:1", "1.0.0.7:1", "1.0.0.8:1", "1.0.0.9:1"), both,
-			addrs("1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1", "1.0.0.4:1", "1.0.0.5:1", "1.0.0.6:1", "1.0.0.7:1", "1.0.0.8:1")},
+		{
+			"bounded", addrs("1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1", "1.0.0.4:1", "1.0.0.5:1", "1.0.0.6:1", "1.0.0.7:1", "1.0.0.8:1", "1.0.0.9:1"), both,
+			addrs("1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1", "1.0.0.4:1", "1.0.0.5:1", "1.0.0.6:1", "1.0.0.7:1", "1.0.0.8:1"),
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := Usable(tt.in, tt.families, overlay); !slices.Equal(got, tt.want) {

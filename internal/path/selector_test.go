@@ -309,9 +309,13 @@ func TestSelectorChangesToANewRelayAfterItAnswered(t *testing.T) {
 	b.SetRelay(b.now, relay2)
 	b.run(100 * time.Millisecond)
 	b.wantCurrent(relay2)
+	b.log = nil
 	b.Seen(b.now, relay) // a late packet by the old one
 	b.run(time.Second)
 	b.wantCurrent(relay2)
+	if b.count(OpUse) != 0 {
+		t.Errorf("went back to the old relay: %v", b.log)
+	}
 }
 
 func TestSelectorRefusesForeignReplies(t *testing.T) {

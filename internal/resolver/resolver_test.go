@@ -52,8 +52,10 @@ func start(t *testing.T, change func(*Options)) (string, *Resolver) {
 	t.Helper()
 	o := Options{
 		Listen: []netip.AddrPort{loopback},
-		Zone: Zone{Domain: "lab.example", IPv4: netip.MustParsePrefix("10.77.0.0/16"),
-			IPv6: netip.MustParsePrefix("fd77::/64")},
+		Zone: Zone{
+			Domain: "lab.example", IPv4: netip.MustParsePrefix("10.77.0.0/16"),
+			IPv6: netip.MustParsePrefix("fd77::/64"),
+		},
 		Upstreams:  func() []netip.AddrPort { return nil },
 		Lookup:     lookups,
 		Registerer: prometheus.NewRegistry(),

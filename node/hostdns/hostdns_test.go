@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 var ours = netip.MustParseAddrPort("127.74.40.1:53")
@@ -35,8 +37,10 @@ func read(t *testing.T, path string) string {
 
 func start(t *testing.T, path string) (*Integration, func()) {
 	t.Helper()
-	i, err := New(Options{Mode: ModeAuto, Resolver: ours, Interface: "cyphonic0", Domains: []string{"lab.example"},
-		ResolvConf: path, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	i, err := New(Options{
+		Mode: ModeAuto, Resolver: ours, Interface: "cyphonic0", Domains: []string{"lab.example"},
+		ResolvConf: path, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +88,19 @@ func TestTheOriginalComesBackExactly(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestEveryOriginalComesBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lines := rapid.SliceOf(rapid.SampledFrom([]string{"", "nameserver 192.0.2.1", "#was:", "\\", openTag, "options x", " ", "\r"})).Draw(t, "lines")
+		original := strings.Join(lines, "\n")
+		if strings.HasPrefix(original, marker) {
+			return
+		}
+		if got := originalOf(render(original, ours.Addr())); got != original {
+			t.Fatalf("%q came back as %q", original, got)
+		}
+	})
 }
 
 func TestSearchAndOptionsStayInEffect(t *testing.T) {

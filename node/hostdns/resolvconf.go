@@ -14,6 +14,8 @@ import (
 const (
 	marker = "# cyphonic-node answers here; the lines behind \"#was:\" are the original, restored on exit."
 	wasTag = "#was:"
+	// openTag says that the original's last line had no newline.
+	openTag = "#was without newline at the end"
 	// readEvery bounds how often the upstreams are read from the file.
 	readEvery = time.Second
 )
@@ -88,7 +90,7 @@ func render(original string, resolver netip.Addr) string {
 			b.WriteString(wasTag + line + "\n")
 		}
 		if !strings.HasSuffix(original, "\n") {
-			b.WriteString(wasTag + "\\\n") // the original did not end with a newline
+			b.WriteString(openTag + "\n")
 		}
 	}
 	fmt.Fprintf(&b, "nameserver %s\n", resolver)
@@ -107,20 +109,13 @@ func originalOf(text string) string {
 		return text
 	}
 	var b strings.Builder
-	open := false
 	for line := range strings.SplitSeq(text, "\n") {
-		was, ok := strings.CutPrefix(line, wasTag)
-		if !ok {
-			continue
-		}
-		if was == "\\" {
+		if line == openTag {
 			return strings.TrimSuffix(b.String(), "\n")
 		}
-		b.WriteString(was + "\n")
-		open = true
-	}
-	if !open {
-		return ""
+		if was, ok := strings.CutPrefix(line, wasTag); ok {
+			b.WriteString(was + "\n")
+		}
 	}
 	return b.String()
 }

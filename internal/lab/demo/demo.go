@@ -51,7 +51,6 @@ func (s *site) keepEvidence(err error) {
 
 // measured is what the demo found out about one device.
 type measured struct {
-	peer           string
 	rtt            time.Duration
 	bytesPerSecond float64
 }
@@ -61,15 +60,17 @@ func (s *site) fqdn(name string) string { return name + "." + s.domain }
 // talk shows names, ping, page and file in both directions.
 func (s *site) talk(ctx context.Context, figures map[string]measured) error {
 	s.story.section("viewer talks to cam1, cam2 talks to viewer")
-	viewer, cam1 := s.Lab.Host("viewer"), s.fqdn("cam1")
+	viewer, cam1, cam2 := s.Lab.Host("viewer"), s.fqdn("cam1"), s.Lab.Host("cam2")
 	return inOrder(
 		func() error { return s.resolve(ctx, viewer, cam1) },
+		func() error { return s.firstPing(ctx, viewer, cam1) },
 		func() error { return s.ping(ctx, viewer, cam1, "cam1", figures) },
 		func() error { return s.page(ctx, viewer, cam1, "cam1") },
-		func() error { return s.file(ctx, viewer, cam1, "cam1", figures) },
-		func() error { return s.resolve(ctx, s.Lab.Host("cam2"), s.fqdn("viewer")) },
-		func() error { return s.ping(ctx, s.Lab.Host("cam2"), s.fqdn("viewer"), "cam2", figures) },
-		func() error { return s.page(ctx, s.Lab.Host("cam2"), s.fqdn("viewer"), "viewer") },
+		func() error { return s.file(ctx, viewer, cam1, fileSize, "cam1", figures) },
+		func() error { return s.resolve(ctx, cam2, s.fqdn("viewer")) },
+		func() error { return s.ping(ctx, cam2, s.fqdn("viewer"), "cam2", figures) },
+		func() error { return s.page(ctx, cam2, s.fqdn("viewer"), "viewer") },
+		func() error { return s.file(ctx, cam2, s.fqdn("viewer"), smallFileSize, "cam2", figures) },
 	)
 }
 
@@ -90,6 +91,14 @@ func (s *site) resolve(ctx context.Context, host *lab.Host, name string) error {
 	})
 }
 
+// firstPing is one packet to a name whose tunnel may not exist yet.
+func (s *site) firstPing(ctx context.Context, host *lab.Host, name string) error {
+	return s.story.step(fmt.Sprintf("%s$ ping -c 1 %s", host.Name, name), func() (string, error) {
+		_, err := host.Run(ctx, "ping", "-c", "1", "-W", "10", name)
+		return fmt.Sprintf("the first answer, %s after the demo began", seconds(time.Since(s.story.started))), err
+	})
+}
+
 var pingAverage = regexp.MustCompile(`= [\d.]+/([\d.]+)/`)
 
 func (s *site) ping(ctx context.Context, host *lab.Host, name, device string, figures map[string]measured) error {
@@ -105,7 +114,6 @@ func (s *site) ping(ctx context.Context, host *lab.Host, name, device string, fi
 		average, _ := strconv.ParseFloat(found[1], 64)
 		m := figures[device]
 		m.rtt = time.Duration(average * float64(time.Millisecond))
-		m.peer = name
 		figures[device] = m
 		return "RTT " + milliseconds(m.rtt), nil
 	})
@@ -123,14 +131,14 @@ func (s *site) page(ctx context.Context, host *lab.Host, name, device string) er
 	})
 }
 
-func (s *site) file(ctx context.Context, host *lab.Host, name, device string, figures map[string]measured) error {
-	text := fmt.Sprintf("%s$ curl 'http://%s/file?bytes=%d' | sha256sum", host.Name, name, fileSize)
+func (s *site) file(ctx context.Context, host *lab.Host, name string, size int64, device string, figures map[string]measured) error {
+	text := fmt.Sprintf("%s$ curl 'http://%s/file?bytes=%d' | sha256sum", host.Name, name, size)
 	return s.story.step(text, func() (string, error) {
-		speed, err := fetch(ctx, host, name, fileSize)
+		speed, err := fetch(ctx, host, name, size)
 		m := figures[device]
 		m.bytesPerSecond = speed
 		figures[device] = m
-		return fmt.Sprintf("%d MiB, checksum right, %s", fileSize>>20, megabits(8*speed)), err
+		return fmt.Sprintf("%d MiB, checksum right, %s", size>>20, megabits(8*speed)), err
 	})
 }
 
@@ -159,26 +167,23 @@ func (s *site) summary(ctx context.Context, figures map[string]measured) error {
 		}
 		statuses[agent.Name] = status
 	}
-	rows := [][]string{{"device", "identity", "authenticated by", "virtual IPv4", "virtual IPv6", "path", "RTT", "throughput", "source that the NMS saw"}}
-	for _, device := range []struct{ name, agent string }{{"cam1", adapterName}, {"cam2", adapterName}, {"viewer", "viewer"}} {
-		local, err := statuses[device.agent].Local(s.fqdn(device.name))
+	rows := [][]string{{"device", "identity", "authenticated by", "virtual IPv4", "virtual IPv6", "path to", "", "RTT", "TCP", "the NMS saw"}}
+	for _, device := range []struct{ name, agent, peer, measured string }{
+		{"cam1", adapterName, "viewer", "cam1"}, {"cam2", adapterName, "viewer", "cam2"}, {"viewer", "viewer", "cam1", "cam1"},
+	} {
+		status := statuses[device.agent]
+		local, err := status.Local(s.fqdn(device.name))
 		if err != nil {
 			return err
 		}
-		path := "–"
-		if len(local.Peers) > 0 {
-			path = local.Peers[0].Path
+		peer, err := status.Peer(s.fqdn(device.name), s.fqdn(device.peer))
+		if err != nil {
+			return err
 		}
-		m, rtt, throughput := figures[device.name], "–", "–"
-		if m.rtt > 0 {
-			rtt = milliseconds(m.rtt)
-		}
-		if m.bytesPerSecond > 0 {
-			throughput = megabits(8 * m.bytesPerSecond)
-		}
+		m := figures[device.measured]
 		rows = append(rows, []string{
-			local.FQDN, local.NodeID[:min(8, len(local.NodeID))], local.Assurance, address(local.VirtualIPv4), address(local.VirtualIPv6),
-			path, rtt, throughput, local.Observed.String(),
+			device.name, local.NodeID[:min(8, len(local.NodeID))], local.Assurance, address(local.VirtualIPv4), address(local.VirtualIPv6),
+			device.peer, peer.Path, milliseconds(m.rtt), megabits(8 * m.bytesPerSecond), local.Observed.String(),
 		})
 	}
 	s.story.table(rows)
@@ -274,7 +279,7 @@ func (s *site) awaitPath(ctx context.Context, paths ...string) error {
 	})
 }
 
-// watch shows that the open connection makes progress now.
+// watch shows that the open connection makes progress now, and how long it had to wait for that.
 func (s *site) watch(where string, seen *atomic.Pointer[probe.StreamReport], ended chan error) error {
 	return s.story.step("the same connection goes on "+where, func() (string, error) {
 		before := seen.Load().Records
@@ -285,7 +290,8 @@ func (s *site) watch(where string, seen *atomic.Pointer[probe.StreamReport], end
 		case <-time.After(showTime):
 		}
 		now := seen.Load()
-		detail := fmt.Sprintf("records %d to %d, RTT %s, longest gap so far %s", before, now.Records, milliseconds(now.RTT), milliseconds(now.LongestGap))
+		detail := fmt.Sprintf("records %d to %d came back, RTT %s, longest pause so far %s", before, now.Records,
+			milliseconds(now.RTT), now.LongestGap.Round(time.Millisecond))
 		if now.Records == before {
 			return detail, errors.New("no record came back")
 		}

@@ -11,6 +11,8 @@ const (
 	pathTimeout = 45 * time.Second
 	// fileSize of the file that the demo fetches, in bytes.
 	fileSize = 200 << 20
+	// smallFileSize of the file that cam2 fetches, in bytes.
+	smallFileSize = 50 << 20
 	// relayedFileSize of the file fetched through the relay, in bytes.
 	relayedFileSize = 32 << 20
 	// streamInterval between the records of the connection that stays open.
