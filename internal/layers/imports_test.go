@@ -174,6 +174,28 @@ func TestAPIAndWireStandAlone(t *testing.T) {
 	}
 }
 
+// End-to-end keys exist in internal/tunnel only, so a program without it cannot hold one.
+func TestTheCloudHoldsNoEndKey(t *testing.T) {
+	cloud := []string{"manager", "services", "cmd/cyphonicd", "internal/policy", "internal/keyspace", "internal/cloudconfig"}
+	ends := []string{module + "/internal/tunnel", module + "/internal/dataplane", module + "/internal/endpoint"}
+	checked, holders := 0, 0
+	for _, p := range modulePackages(t) {
+		if within(p.short(), "node", "adapter") && len(forbidden(p.Deps, ends[:1], nil)) > 0 {
+			holders++
+		}
+		if !within(p.short(), cloud...) {
+			continue
+		}
+		checked++
+		if found := forbidden(p.Deps, ends, nil); len(found) > 0 {
+			t.Errorf("%s depends on %v: no program of the cloud may hold an end-to-end key", p.short(), found)
+		}
+	}
+	if checked < len(cloud) || holders == 0 {
+		t.Errorf("%d packages of the cloud and %d holders of end keys found: the rule looks at the wrong names", checked, holders)
+	}
+}
+
 // badNames are package names that say nothing about what is inside.
 func badNames() []string {
 	return []string{"util", "utils", "common", "types", "shared", "helper", "helpers", "pkg", "misc"}

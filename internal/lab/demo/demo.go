@@ -39,11 +39,12 @@ func Run(ctx context.Context, options Options) (err error) {
 	)
 }
 
-// keepEvidence keeps the logs of a demo that failed where make clean finds them.
+// keepEvidence keeps the logs of a demo that failed, with all goroutines, where make clean finds them.
 func (s *site) keepEvidence(err error) {
 	if err == nil {
 		return
 	}
+	s.Lab.DumpGoroutines(overlay.GoPrograms()...)
 	if directory, absErr := filepath.Abs("build/evidence/demo"); absErr == nil && s.Lab.KeepEvidence(directory) == nil {
 		fmt.Fprintln(s.options.Out, "the logs are in", directory)
 	}
@@ -231,7 +232,7 @@ func (s *site) changePath(ctx context.Context) error {
 func (s *site) blockAndUnblock(ctx context.Context, seen *atomic.Pointer[probe.StreamReport], ended chan error) error {
 	var blocking *lab.Blocking
 	return inOrder(
-		func() error { return s.watch("on the direct path", seen, ended) },
+		func() error { return s.watch("directly", seen, ended) },
 		func() error {
 			return s.story.step("UDP between NAPT A and NAPT B blocked", func() (_ string, err error) {
 				blocking, err = s.Lab.Host(overlay.Internet).Block(ctx, overlay.BetweenSites())
@@ -250,7 +251,7 @@ func (s *site) blockAndUnblock(ctx context.Context, seen *atomic.Pointer[probe.S
 			return s.story.step("UDP between NAPT A and NAPT B allowed again", func() (string, error) { return "", blocking.Undo(ctx) })
 		},
 		func() error { return s.awaitPath(ctx, "punched", "direct") },
-		func() error { return s.watch("on the direct path again", seen, ended) },
+		func() error { return s.watch("directly again", seen, ended) },
 	)
 }
 
@@ -281,7 +282,7 @@ func (s *site) awaitPath(ctx context.Context, paths ...string) error {
 
 // watch shows that the open connection makes progress now, and how long it had to wait for that.
 func (s *site) watch(where string, seen *atomic.Pointer[probe.StreamReport], ended chan error) error {
-	return s.story.step("the same connection goes on "+where, func() (string, error) {
+	return s.story.step("the same connection goes on, "+where, func() (string, error) {
 		before := seen.Load().Records
 		select {
 		case err := <-ended:
