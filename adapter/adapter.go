@@ -47,6 +47,7 @@ type Adapter struct {
 	reporter *reporter
 	leases   *leases
 	logins   chan struct{} // one token per login under way
+	cutOff   atomic.Bool   // the AS did not answer the latest login of a general node
 
 	// Set by open, before anything that uses them runs.
 	segment *lan.Segment
@@ -215,9 +216,11 @@ func (a *Adapter) loginGeneralNode(ctx context.Context, name string, key *identi
 	c, err := login.Dial(ctx, login.Options{Address: a.config.AuthenticationService, Trust: a.trust})
 	if err != nil {
 		a.metrics.logins.WithLabelValues("unreachable").Inc()
+		a.cutOff.Store(true)
 		return nil, err
 	}
 	defer c.Close()
+	a.answered()
 	grant, err := c.LoginGeneralNode(ctx, name, key, a.config.Name, a.device.Key(), assurance)
 	var denied *login.DeniedError
 	switch {
@@ -229,6 +232,13 @@ func (a *Adapter) loginGeneralNode(ctx context.Context, name string, key *identi
 		a.metrics.logins.WithLabelValues("failed").Inc()
 	}
 	return grant, err
+}
+
+// answered is called when the AS has answered.
+func (a *Adapter) answered() {
+	if a.cutOff.Swap(false) {
+		a.nodes.reachable()
+	}
 }
 
 // setNetwork tells the resolver for which network it answers.

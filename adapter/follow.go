@@ -27,6 +27,7 @@ func (a *Adapter) follow(ctx context.Context) {
 		if err != nil {
 			return // ctx ended
 		}
+		a.answered()
 		manager, err := client.New(client.Options{Server: grant.ManagerURL, CA: a.trust.TLSCA, Token: client.StaticToken(grant.ManagerToken)})
 		if err != nil {
 			a.setPhase(phaseLoggingIn, err.Error())

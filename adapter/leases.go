@@ -29,7 +29,8 @@ type lease struct {
 type leases struct {
 	path string
 	log  *slog.Logger
-	wake chan struct{}
+	wake chan struct{} // a lease goes on or has ended
+	news chan struct{} // a device has a lease that is not on disk
 
 	mu     sync.Mutex
 	byName map[string]lease
@@ -37,7 +38,7 @@ type leases struct {
 
 // loadLeases reads the file; a missing or broken one is an empty one, since devices ask again anyway.
 func loadLeases(path string, log *slog.Logger) *leases {
-	l := &leases{path: path, log: log, wake: make(chan struct{}, 1), byName: make(map[string]lease)}
+	l := &leases{path: path, log: log, wake: make(chan struct{}, 1), news: make(chan struct{}, 1), byName: make(map[string]lease)}
 	b, err := os.ReadFile(path)
 	if err == nil {
 		err = json.Unmarshal(b, &l.byName)
@@ -61,37 +62,45 @@ func (l *leases) get(name string, mac lan.MAC, now time.Time) (lease, bool) {
 
 func (l *leases) set(name string, value lease) {
 	l.mu.Lock()
+	old := l.byName[name]
 	l.byName[name] = value
 	l.mu.Unlock()
-	l.changed()
+	if old.MAC == value.MAC && old.Port == value.Port && old.IPv4 == value.IPv4 && time.Now().Before(old.Until) {
+		signal(l.wake)
+	} else {
+		signal(l.news)
+	}
 }
 
 func (l *leases) remove(name string) {
 	l.mu.Lock()
 	delete(l.byName, name)
 	l.mu.Unlock()
-	l.changed()
+	signal(l.wake)
 }
 
-func (l *leases) changed() {
+func signal(c chan<- struct{}) {
 	select {
-	case l.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// Run writes changes to disk, joined over saveDelay, and the last ones when ctx ends.
+// Run writes new leases to disk at once: whoever has one does not ask again for minutes, whatever happens to the adapter.
+// Other changes are joined over saveDelay, and the last ones are written when ctx ends.
 func (l *leases) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			l.save()
 			return nil
+		case <-l.news:
 		case <-l.wake:
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(saveDelay):
+			select {
+			case <-ctx.Done():
+			case <-l.news:
+			case <-time.After(saveDelay):
+			}
 		}
 		l.save()
 	}

@@ -23,7 +23,7 @@ const (
 	reportInterval = 200 * time.Millisecond
 	// lastReport bounds telling the manager that the general nodes are down when the adapter stops.
 	lastReport = 2 * time.Second
-	// saveDelay joins the changes of leases before they are written to disk.
+	// saveDelay joins renewals of leases before they are written to disk.
 	saveDelay = time.Second
 	// watchIdle ends a watch on which nothing was heard; it is resumed where it was.
 	watchIdle = 90 * time.Second

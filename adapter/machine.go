@@ -61,6 +61,7 @@ type (
 	declined   struct{}
 	portState  struct{ up bool } // of its own port
 	renumbered struct{}          // a renewed grant has other addresses
+	reachable  struct{}          // the AS answers again
 	tick       struct{}          // deadline has passed
 )
 
@@ -76,6 +77,7 @@ func (released) isEvent()      {}
 func (declined) isEvent()      {}
 func (portState) isEvent()     {}
 func (renumbered) isEvent()    {}
+func (reachable) isEvent()     {}
 func (tick) isEvent()          {}
 
 // action is what the driver does next; its outcome comes back as an event.
@@ -146,6 +148,11 @@ func (m *machine) step(now time.Time, e event) []action {
 		m.portState(now, e.up)
 	case renumbered:
 		return m.down(reasonRenumbered)
+	case reachable:
+		if m.phase == api.DevicePhaseLoggingIn && !m.retryAt.IsZero() {
+			m.retryAt = time.Time{}
+			return m.enter(api.DevicePhaseLoggingIn, m.reason, doLogin)
+		}
 	case tick:
 		return m.tick(now)
 	}

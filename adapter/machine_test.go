@@ -114,6 +114,11 @@ func walksOfTrouble() map[string][]row {
 			row{loggedIn{err: errOther}, 0, api.DevicePhaseLoggingIn, nil},
 			row{tick{}, 2 * time.Second, api.DevicePhaseLoggingIn, []action{doLogin}},
 			row{loggedIn{grant: &login.Grant{}}, 0, api.DevicePhaseRegistering, []action{doAdmit, doRegister}}),
+		"an AS that answers others again is tried at once, and only once": append(slices.Clone(comesUp[:3]),
+			row{reachable{}, 0, api.DevicePhaseLoggingIn, nil},
+			row{loggedIn{err: errOther}, 0, api.DevicePhaseLoggingIn, nil},
+			row{reachable{}, 100 * time.Millisecond, api.DevicePhaseLoggingIn, []action{doLogin}},
+			row{reachable{}, 100 * time.Millisecond, api.DevicePhaseLoggingIn, nil}),
 		"a refused login fails, and is tried again later": append(slices.Clone(comesUp[:3]),
 			row{loggedIn{err: denied}, 0, api.DevicePhaseFailed, nil},
 			row{seen{}, time.Second, api.DevicePhaseFailed, nil},
@@ -171,6 +176,7 @@ func TestWhateverHappensNothingStaysOpen(t *testing.T) {
 			portState{up: true},
 			portState{},
 			renumbered{},
+			reachable{},
 			tick{},
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "events") {

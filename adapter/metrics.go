@@ -69,7 +69,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(m.drops, prometheus.CounterValue, float64(n), reason)
 		}
 	}
-	if unlisted, err := m.adapter.segment.Unlisted(ctx); err == nil {
-		out <- prometheus.MustNewConstMetric(m.unlisted, prometheus.GaugeValue, float64(len(unlisted)))
+	if seen, err := m.adapter.segment.Unlisted(ctx); err == nil {
+		out <- prometheus.MustNewConstMetric(m.unlisted, prometheus.GaugeValue, float64(len(m.adapter.nodes.strangers(seen))))
 	}
 }

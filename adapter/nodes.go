@@ -160,6 +160,20 @@ func (n *nodes) find(mac lan.MAC) *running {
 	return n.byMAC[mac]
 }
 
+// strangers leaves out of what the guard has not let ask those devices that are in the list all the same: disabled ones,
+// and ones that were put there since. It never returns nil.
+func (n *nodes) strangers(seen []lan.Sighting) []lan.Sighting {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]lan.Sighting, 0, len(seen))
+	for _, s := range seen {
+		if n.byMAC[s.MAC] == nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // all returns the general nodes in the order of their names.
 func (n *nodes) all() []*running {
 	n.mu.Lock()
@@ -202,6 +216,14 @@ func (n *nodes) dhcpEvent(mac lan.MAC, e lan.Event, leaseTime time.Duration) {
 	}
 	if !told {
 		n.with.log.Warn("event dropped, too many wait", "generalNode", r.name)
+	}
+}
+
+// reachable tells all that the AS answers again: after a long outage nobody sits out the rest of a back-off. Logins
+// wait their turn all the same.
+func (n *nodes) reachable() {
+	for _, r := range n.all() {
+		r.tell(reachable{})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -108,6 +109,11 @@ func TestDisabledDevicesAreKnownButNotListed(t *testing.T) {
 	if _, ok := n.ask(lan.MAC{2, 0, 0, 0, 0, 1}); ok {
 		t.Error("it got a lease")
 	}
+	stranger := lan.Sighting{MAC: lan.MAC{2, 0, 0, 0, 0, 9}, Port: "lan1"}
+	seen := []lan.Sighting{{MAC: lan.MAC{2, 0, 0, 0, 0, 1}, Port: "lan1"}, stranger}
+	if got := n.strangers(seen); !slices.Equal(got, []lan.Sighting{stranger}) {
+		t.Errorf("shown as not in the list: %v", got)
+	}
 }
 
 func TestUnusableResourcesAreReportedAndDoNoHarm(t *testing.T) {
@@ -183,4 +189,39 @@ func TestLeasesAreOfOneDeviceAndEnd(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("file: %v, %v", info, err)
 	}
+}
+
+func TestANewLeaseIsOnDiskAtOnceAndARenewalSoon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "leases.json")
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.DiscardHandler)
+		l := loadLeases(path, log)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		mac := lan.MAC{2, 0, 0, 0, 0, 1}
+		onDisk := func() time.Time {
+			synctest.Wait()
+			found, _ := loadLeases(path, log).get("cam1", mac, time.Now())
+			return found.Until
+		}
+		first := time.Now().Add(time.Minute)
+		l.set("cam1", lease{MAC: mac, Port: "lan1", Until: first})
+		if got := onDisk(); !got.Equal(first) {
+			t.Errorf("the lease on disk ends at %v, want %v", got, first)
+		}
+		renewed := time.Now().Add(time.Hour)
+		l.set("cam1", lease{MAC: mac, Port: "lan1", Until: renewed})
+		if got := onDisk(); !got.Equal(first) {
+			t.Errorf("a renewal was written at once")
+		}
+		time.Sleep(saveDelay)
+		if got := onDisk(); !got.Equal(renewed) {
+			t.Errorf("the lease on disk ends at %v, want %v", got, renewed)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -77,8 +77,8 @@ func (a *Adapter) Status() Status {
 	} else {
 		s.LAN.Error = err.Error()
 	}
-	if unlisted, err := a.segment.Unlisted(ctx); err == nil && unlisted != nil {
-		s.LAN.Unlisted = unlisted
+	if seen, err := a.segment.Unlisted(ctx); err == nil {
+		s.LAN.Unlisted = a.nodes.strangers(seen)
 	}
 	return s
 }

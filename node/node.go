@@ -22,6 +22,7 @@ import (
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/login"
 	"github.com/cyphonic/cyphonic/internal/netconf"
+	"github.com/cyphonic/cyphonic/internal/resolver"
 	"github.com/cyphonic/cyphonic/internal/statusapi"
 	"github.com/cyphonic/cyphonic/internal/tun"
 	"github.com/cyphonic/cyphonic/internal/udp"
@@ -256,11 +257,15 @@ func (n *Node) connect(ctx context.Context, name string) (any, error) {
 	if a, err := netip.ParseAddr(name); err == nil {
 		target.Addr = a
 	} else {
-		target.FQDN = qualified(name, grant.Domain)
+		name = qualified(name, grant.Domain)
+		target.FQDN = name
+	}
+	if _, own := itself(grant, resolver.Target{Name: target.FQDN, Address: target.Addr}); own {
+		return nil, fmt.Errorf("%s is this node itself", name)
 	}
 	peer, err := local.Connect(ctx, target)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return Connected{
 		FQDN: peer.FQDN, VirtualIPv4: peer.VirtualIPv4, VirtualIPv6: peer.VirtualIPv6,

@@ -111,6 +111,15 @@ func (x *bench) resolvConf(t *testing.T) string {
 	return string(b)
 }
 
+func (x *bench) refusesItself(t *testing.T) {
+	for _, name := range []string{"viewer", viewer.FQDN + ".", viewer.IPv4.String()} {
+		var c Connected
+		if err := statusapi.NewClient(x.socket).Connect(context.Background(), name, &c); err == nil || !strings.Contains(err.Error(), "this node itself") {
+			t.Errorf("connect %s = %v", name, err)
+		}
+	}
+}
+
 func TestLifeOfANode(t *testing.T) {
 	if !nstest.Enter(t) {
 		return
@@ -156,6 +165,7 @@ func TestLifeOfANode(t *testing.T) {
 			t.Errorf("got %v, %v", m, err)
 		}
 	})
+	t.Run("connecting to itself is explained", x.refusesItself)
 	t.Run("a second instance is refused", func(t *testing.T) {
 		config, _ := LoadConfig(x.config)
 		n, err := New(config, "test", slog.New(slog.DiscardHandler))

@@ -50,5 +50,14 @@ func (n *Node) Status() Status {
 	if engine != nil {
 		s.Status = engine.Status()
 	}
+	s.Phase, s.Reason = present(s.Phase, s.Reason, s.Locals)
 	return s
+}
+
+// present takes a lost registration into account: a node that was Up before is waiting for the NMS again.
+func present(phase, reason string, locals []endpoint.LocalStatus) (string, string) {
+	if phase != PhaseUp || len(locals) == 0 || locals[0].Registered {
+		return phase, reason
+	}
+	return PhaseRegistering, "no answer from the NMS: open tunnels go on, new ones wait; check the network (UDP) and that this node is not disabled"
 }

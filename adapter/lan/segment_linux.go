@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -433,7 +435,7 @@ func (s *Segment) Close(ctx context.Context) {
 		}
 		errs = append(errs, s.guard.Close(ctx))
 	} else {
-		errs = append(errs, s.guard.Update(ctx, func(g *GuardState) { clear(g.Listed); clear(g.Admitted) }))
+		errs = append(errs, s.guard.Update(ctx, func(g *GuardState) { clear(g.Listed); clear(g.Admitted) }), s.resetBridge())
 		if s.network.Gateway.IsValid() {
 			errs = append(errs, netconf.Configure(netconf.Interface{Name: s.options.Bridge}))
 		}
@@ -441,4 +443,18 @@ func (s *Segment) Close(ctx context.Context) {
 	if err := errors.Join(errs...); err != nil {
 		s.options.Log.Warn("the LAN side was not fully cleaned up", "error", err)
 	}
+}
+
+// resetBridge ends forwarding and proxy ARP on a bridge of the operator: they get the host's default, since the values
+// that Open found may be those of a killed predecessor.
+func (s *Segment) resetBridge() error {
+	var errs []error
+	for _, key := range []string{"forwarding", "proxy_arp"} {
+		value, err := os.ReadFile("/proc/sys/net/ipv4/conf/default/" + key)
+		if err == nil {
+			err = netconf.SetSysctl(strings.TrimSpace(string(value)), "net", "ipv4", "conf", s.options.Bridge, key)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

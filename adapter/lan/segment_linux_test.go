@@ -322,3 +322,40 @@ func TestPortsThatAreNoBridgeAreExplained(t *testing.T) {
 		t.Errorf("the bridge stayed after the failure: %s", out)
 	}
 }
+
+func TestABridgeOfTheOperatorIsLeftClosedAndForwardsNothing(t *testing.T) {
+	if !nstest.Enter(t) {
+		return
+	}
+	nstest.Run(t, "ip", "link", "add", "cyt-op", "type", "bridge")
+	nstest.Run(t, "ip", "tuntap", "add", "dev", tunName, "mode", "tun")
+	nstest.Run(t, "ip", "link", "set", tunName, "up")
+	setting := func(key string) string {
+		return strings.TrimSpace(nstest.Run(t, "cat", "/proc/sys/net/ipv4/conf/cyt-op/"+key))
+	}
+	for range 2 { // the second finds what the first has left, as after a crash
+		s, err := Open(context.Background(), Options{Bridge: "cyt-op", Tun: tunName, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if setting("forwarding") != "1" || setting("proxy_arp") != "1" {
+			t.Fatal("the bridge does not work")
+		}
+		if err := s.SetNetwork(context.Background(), exampleLease(t).Network); err != nil {
+			t.Fatal(err)
+		}
+		s.Close(context.Background())
+	}
+	for _, key := range []string{"forwarding", "proxy_arp"} {
+		if got := setting(key); got != "0" {
+			t.Errorf("%s stayed %s", key, got)
+		}
+	}
+	left := nstest.Run(t, "ip", "route", "show", "table", "all") + nstest.Run(t, "ip", "rule") + nstest.Run(t, "ip", "addr", "show", "dev", "cyt-op")
+	if strings.Contains(left, "7440") || strings.Contains(left, "10.77.") {
+		t.Errorf("routes, rules or addresses stayed:\n%s", left)
+	}
+	if out := nstest.Run(t, "nft", "list", "ruleset"); !strings.Contains(out, "table bridge "+table) {
+		t.Errorf("the ports are an open switch:\n%s", out)
+	}
+}

@@ -48,14 +48,31 @@ func writeGeneralNodes(w io.Writer, s adapter.Status) error {
 	}
 	for _, g := range s.GeneralNodes {
 		state := string(g.Phase)
-		if g.Reason != "" {
-			state += " (" + g.Reason + ")"
+		if word, _, _ := strings.Cut(g.Reason, ":"); word != "" {
+			state += " (" + word + ")"
 		}
 		l := locals[g.FQDN]
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Name, g.MAC, dash(g.Port), state, dash(g.FQDN),
 			dash(addresses(g.VirtualIPv4, g.VirtualIPv6)), dash(addressPort(l.Observed)), dash(peers(l)))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return writeDetails(w, s)
+}
+
+// writeDetails prints the reasons that are too long for the table.
+func writeDetails(w io.Writer, s adapter.Status) error {
+	title := "\n"
+	for _, g := range s.GeneralNodes {
+		if _, details, found := strings.Cut(g.Reason, ":"); found {
+			if _, err := fmt.Fprintf(w, "%s%s:%s\n", title, g.Name, details); err != nil {
+				return err
+			}
+			title = ""
+		}
+	}
+	return nil
 }
 
 func writeUnlisted(w io.Writer, s adapter.Status) error {

@@ -31,7 +31,7 @@ func TestTheTableShowsWhatMatters(t *testing.T) {
 	if err := writeStatus(&b, s); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"unlisted_mac 7", "198.51.100.2:4500", "viewer.lab.example punched", "Failed (LoginDenied: no)", "02:00:00:00:00:09  lan3"} {
+	for _, want := range []string{"unlisted_mac 7", "198.51.100.2:4500", "viewer.lab.example punched", "Failed (LoginDenied)  -", "\ncam2: no\n", "02:00:00:00:00:09  lan3"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}

@@ -61,6 +61,14 @@ func root() *cobra.Command {
 			RunE:               func(_ *cobra.Command, args []string) error { return demo.Exec(args[0], args[1:]) },
 		},
 		&cobra.Command{
+			Use: "block", Short: "Drop the direct path between the sites of the running network", Args: cobra.NoArgs,
+			RunE: func(command *cobra.Command, _ []string) error { return demo.Block(command.Context(), options, true) },
+		},
+		&cobra.Command{
+			Use: "unblock", Short: "Let the direct path through again", Args: cobra.NoArgs,
+			RunE: func(command *cobra.Command, _ []string) error { return demo.Block(command.Context(), options, false) },
+		},
+		&cobra.Command{
 			Use: "figures", Short: "Measure tunnel set-up, RTT and throughput and print a table", Args: cobra.NoArgs,
 			RunE: func(command *cobra.Command, _ []string) error { return demo.Figures(command.Context(), options) },
 		},

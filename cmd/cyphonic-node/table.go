@@ -51,12 +51,20 @@ func writePeers(w io.Writer, s node.Status) error {
 			if !p.Working {
 				path += " (no answer)"
 			}
-			_, _ = fmt.Fprintf(t, "%s%s\t%s\t%s\t%s\t%.1f ms\t%s\t%s\t%s\n", header, p.FQDN, addresses(p.VirtualIPv4, p.VirtualIPv6), path,
-				p.Address, p.RTTSeconds*1000, size(p.TxBytes), size(p.RxBytes), p.Cipher)
+			_, _ = fmt.Fprintf(t, "%s%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", header, p.FQDN, addresses(p.VirtualIPv4, p.VirtualIPv6), path,
+				p.Address, roundTrip(p.RTTSeconds), size(p.TxBytes), size(p.RxBytes), p.Cipher)
 			header = ""
 		}
 	}
 	return t.Flush()
+}
+
+// roundTrip prints a time that is 0 while it is not known.
+func roundTrip(seconds float64) string {
+	if seconds == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f ms", seconds*1000)
 }
 
 // addresses joins those that exist.

@@ -19,6 +19,9 @@ func TestTheTableShowsWhatMatters(t *testing.T) {
 			Peers: []endpoint.PeerStatus{{FQDN: "cam1.lab.example", Path: "relayed", Address: netip.MustParseAddrPort("203.0.113.9:7443"), RTTSeconds: .0123, TxBytes: 3 << 20, RxBytes: 5}},
 		}}},
 	}
+	if got := roundTrip(0); got != "-" {
+		t.Errorf("an unknown round trip is shown as %q", got)
+	}
 	var b bytes.Buffer
 	if err := writeStatus(&b, s); err != nil {
 		t.Fatal(err)

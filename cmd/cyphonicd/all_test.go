@@ -5,6 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -257,6 +260,51 @@ func TestWrongConfigurationsDoNotStart(t *testing.T) {
 	out.Reset()
 	if code := execute(t.Context(), []string{"config", "validate", "--config", s.configPath()}, &out, &out); code != exitUsage || !strings.Contains(out.String(), "as.issuerKeyFile") {
 		t.Errorf("a wrong issuer key: exit code %d: %s", code, out.String())
+	}
+}
+
+// What a start would refuse, config validate refuses too, by the field's name.
+func TestConfigValidateRefusesWhatWouldNotStart(t *testing.T) {
+	for name, row := range map[string]struct{ file, text, field string }{
+		"hash of a sample token": {"cloud/admin-token.sha256", identity.HashOpaqueToken("admin"), "manager.adminTokenHashFile: "},
+		"etcd in the clear":      {"cloud/cyphonicd.yaml", "etcd: {endpoints: [\"http://192.0.2.1:2379\"]}\n", "etcd: "},
+		"no CA of etcd":          {"cloud/cyphonicd.yaml", "etcd: {endpoints: [\"https://192.0.2.1:2379\"], caFile: none.pem}\n", "etcd: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			path := filepath.Join(s.directory, row.file)
+			text := row.text
+			if row.file == "cloud/cyphonicd.yaml" {
+				old, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text += regexp.MustCompile(`(?m)^etcd:.*\n`).ReplaceAllString(string(old), "")
+			}
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			args := []string{"config", "validate", "--config", s.configPath()}
+			if code := execute(t.Context(), args, &out, &out); code != exitUsage || !strings.Contains(out.String(), "\n"+row.field) {
+				t.Errorf("exit code %d: %s", code, out.String())
+			}
+		})
+	}
+}
+
+func TestAPortInUseIsExplained(t *testing.T) {
+	s := newSite(t)
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = busy.Close() }()
+	s.edit("cloud/cyphonicd.yaml", `as: {listen: "127.0.0.1:0"`, `as: {listen: "`+busy.Addr().String()+`"`)
+	var out strings.Builder
+	code := execute(t.Context(), []string{"all", "--config", s.configPath()}, &out, &out)
+	if code != exitFailure || !strings.Contains(out.String(), "as: listen tcp "+busy.Addr().String()) || !strings.Contains(out.String(), "configure another listen address") {
+		t.Errorf("exit code %d: %s", code, out.String())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,6 +61,9 @@ func newCloud(ctx context.Context, o cloudOptions) (*cloud, error) {
 	c := &cloud{log: o.log, registry: prometheus.NewRegistry(), addresses: make(map[string]string)}
 	if err := c.open(ctx, o); err != nil {
 		c.close()
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: end the process that has the port (ss -lntup shows it) or configure another listen address", err)
+		}
 		return nil, err
 	}
 	return c, nil
@@ -104,12 +108,11 @@ func (c *cloud) open(ctx context.Context, o cloudOptions) error {
 
 // openEtcd connects to the cluster of the configuration or starts an embedded server.
 func (c *cloud) openEtcd(ctx context.Context, o cloudOptions) (*replica.Client, error) {
-	e := o.config.Etcd
 	log := o.log.With("component", "etcd")
-	if len(e.Endpoints) > 0 {
-		client, err := etcd.Connect(ctx, etcd.Endpoints{
-			URLs: e.Endpoints, CAFile: e.CAFile, CertificateFile: e.CertificateFile, KeyFile: e.KeyFile, Log: log,
-		})
+	if len(o.config.Etcd.Endpoints) > 0 {
+		endpoints := endpointsOf(o.config)
+		endpoints.Log = log
+		client, err := etcd.Connect(ctx, endpoints)
 		if err != nil {
 			return nil, err
 		}

@@ -7,12 +7,15 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cyphonic/cyphonic/internal/cloudconfig"
+	"github.com/cyphonic/cyphonic/manager/rest"
+	"github.com/cyphonic/cyphonic/manager/store/etcd"
 )
 
 // Exit codes.
@@ -128,7 +131,22 @@ func load(f *flags, services []string) (cloudconfig.Config, *cloudconfig.Materia
 	if err != nil {
 		return cfg, nil, fmt.Errorf("configuration %s:\n%w", f.config, err)
 	}
+	if slices.Contains(services, cloudconfig.ServiceManager) {
+		if err := rest.CheckAdminTokenHash(material.AdminTokenHash); err != nil {
+			return cfg, nil, fmt.Errorf("configuration %s:\nmanager.adminTokenHashFile: %w", f.config, err)
+		}
+	}
+	if len(cfg.Etcd.Endpoints) > 0 {
+		if err := endpointsOf(cfg).Check(); err != nil {
+			return cfg, nil, fmt.Errorf("configuration %s:\netcd: %w", f.config, err)
+		}
+	}
 	return cfg, material, nil
+}
+
+func endpointsOf(cfg cloudconfig.Config) etcd.Endpoints {
+	e := cfg.Etcd
+	return etcd.Endpoints{URLs: e.Endpoints, CAFile: e.CAFile, CertificateFile: e.CertificateFile, KeyFile: e.KeyFile}
 }
 
 func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {

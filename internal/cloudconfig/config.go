@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -193,6 +194,8 @@ func (c *Config) Check(services []string, now time.Time) (*Material, error) {
 			if c.TRS.NetworkBytesPerSecond < 0 {
 				add("trs.networkBytesPerSecond", errors.New("must not be negative"))
 			}
+		default:
+			return nil, fmt.Errorf("there is no service %q: use %s", s, strings.Join(Services(), ", "))
 		}
 	}
 	if len(c.Etcd.Endpoints) == 0 {
@@ -247,9 +250,12 @@ func loadTLS(certificateFile, keyFile string, now time.Time) (tls.Certificate, e
 	if certificateFile == "" || keyFile == "" {
 		return tls.Certificate{}, errors.New("certificateFile and keyFile are needed: create them with cyphonicctl init")
 	}
+	if err := checkMode(keyFile, 0o077); err != nil {
+		return tls.Certificate{}, err
+	}
 	pair, err := tls.LoadX509KeyPair(certificateFile, keyFile)
 	if err != nil {
-		return tls.Certificate{}, err
+		return tls.Certificate{}, fmt.Errorf("%s with %s: %w", certificateFile, keyFile, err)
 	}
 	leaf, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {
@@ -267,6 +273,9 @@ func loadTokenHash(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("needed by the manager: create it with cyphonicctl init")
 	}
+	if err := checkMode(path, 0o022); err != nil {
+		return "", err
+	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
@@ -279,6 +288,18 @@ func loadTokenHash(path string) (string, error) {
 		return "", fmt.Errorf("%s is the hash of a blank token: create it with cyphonicctl init", path)
 	}
 	return text, nil
+}
+
+// checkMode refuses a file with permissions that only its owner may have.
+func checkMode(path string, private fs.FileMode) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&private != 0 {
+		return fmt.Errorf("%s is accessible to others (mode %04o): chmod 600 it", path, info.Mode().Perm())
+	}
+	return nil
 }
 
 func checkListen(address string) error {

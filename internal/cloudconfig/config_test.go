@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,37 @@ func TestCheckNamesEveryFault(t *testing.T) {
 	c.Etcd.Endpoints = []string{"https://etcd.example:2379"}
 	if _, err := c.Check([]string{ServiceNMS, ServiceTRS}, time.Now()); err != nil {
 		t.Errorf("NMS and TRS with etcd: %v", err)
+	}
+}
+
+func TestCheckRefusesAnUnknownService(t *testing.T) {
+	c := Default()
+	_, err := c.Check([]string{ServiceNMS, "ams"}, time.Now())
+	if err == nil || !strings.Contains(err.Error(), `there is no service "ams": use manager, as, nms, trs`) {
+		t.Error(err)
+	}
+}
+
+// Whoever can read the TLS key is the cloud for every device; whoever can
+// write the hash of the token is its operator.
+func TestCheckRefusesSecretsOpenToOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(strings.Repeat("a1", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	c.Manager.AdminTokenHashFile, c.Manager.KeyFile, c.Manager.CertificateFile = path, path, path
+	for mode, fields := range map[os.FileMode][]string{0o600: nil, 0o644: {"manager.certificateFile"}, 0o620: {"manager.certificateFile", "manager.adminTokenHashFile"}} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.Check([]string{ServiceManager}, time.Now())
+		for _, field := range []string{"manager.certificateFile", "manager.adminTokenHashFile"} {
+			refused := strings.Contains(err.Error(), field+": "+path+" is accessible to others")
+			if refused != slices.Contains(fields, field) {
+				t.Errorf("mode %04o, %s: %v", mode, field, err)
+			}
+		}
 	}
 }
 

@@ -61,13 +61,20 @@ func (c *command) loadContext() (managerContext, error) {
 	}
 	i := slices.IndexFunc(config.Contexts, func(m managerContext) bool { return m.Name == name })
 	if i < 0 {
-		return managerContext{}, &usageError{fmt.Errorf("%s: there is no context %q: choose another with --context", path, name)}
+		return managerContext{}, &usageError{fmt.Errorf("%s: there is no context %q: choose with --context one of %q; `cyphonicctl init` writes a file with one", path, name, config.names())}
 	}
 	chosen := config.Contexts[i]
 	if !filepath.IsAbs(chosen.Trust) {
 		chosen.Trust = filepath.Join(filepath.Dir(path), chosen.Trust)
 	}
 	return chosen, nil
+}
+
+func (c configuration) names() (names []string) {
+	for _, context := range c.Contexts {
+		names = append(names, context.Name)
+	}
+	return names
 }
 
 func readConfiguration(path string) (configuration, error) {
@@ -98,7 +105,7 @@ func (m managerContext) connect() (*client.Client, error) {
 		return nil, &usageError{fmt.Errorf("context %s: %w", m.Name, err)}
 	}
 	if m.Token == "" {
-		return nil, &usageError{fmt.Errorf("context %s has no token", m.Name)}
+		return nil, &usageError{fmt.Errorf("context %s has no token: use the file that `cyphonicctl init` wrote", m.Name)}
 	}
 	manager, err := client.New(client.Options{Server: m.Server, CA: trust.TLSCA, Token: client.StaticToken(m.Token)})
 	if err != nil {

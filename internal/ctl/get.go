@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -104,12 +105,9 @@ func (c *command) getAndFollow(ctx context.Context, manager *client.Client, t ta
 		return err
 	}
 	stream := c.newStream(t.kind)
-	for _, object := range selected(list.Items, selector) {
-		if t.name == "" || object.Meta().Name == t.name {
-			if err := stream.object(object); err != nil {
-				return err
-			}
-		}
+	present := slices.DeleteFunc(selected(list.Items, selector), func(o api.Object) bool { return t.name != "" && o.Meta().Name != t.name })
+	if err := stream.present(present); err != nil {
+		return err
 	}
 	return follow(ctx, manager, t.kind, list.Metadata.ResourceVersion, func(event client.Event) error {
 		matches := t.name == "" || event.Object.Meta().Name == t.name

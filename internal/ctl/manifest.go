@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -84,7 +85,7 @@ func readManifests(paths []string, recursive bool, stdin io.Reader) ([]resource,
 		}
 	}
 	if len(all) == 0 && len(faults) == 0 {
-		return nil, &usageError{fmt.Errorf("no resources in %v", paths)}
+		return nil, &usageError{fmt.Errorf("no resources in %s", strings.Join(paths, ", "))}
 	}
 	if len(all) > maxManifestDocuments {
 		return nil, &invalidError{fmt.Errorf("there are %d documents, at most %d are possible in one run", len(all), maxManifestDocuments)}
@@ -107,19 +108,51 @@ func parseManifest(file string, content []byte) ([]resource, error) {
 			return resources, errors.Join(faults...)
 		}
 		if err != nil {
-			fault := &invalidError{fmt.Errorf("%s: document %d: not YAML: %w", file, document, err)}
+			fault := &invalidError{fmt.Errorf("%s: document %d: not YAML: %w%s", file, document, err, remedyOf(err))}
 			return resources, errors.Join(append(faults, fault)...)
 		}
 		if emptyDocument(&node) {
 			continue
 		}
-		object, source, err := parseDocument(file, document, &node)
-		if err != nil {
-			faults = append(faults, err)
-			continue
+		for _, item := range itemsOf(&node) {
+			object, source, err := parseDocument(file, document, item)
+			if err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			resources = append(resources, resource{object, source})
 		}
-		resources = append(resources, resource{object, source})
 	}
+}
+
+// remedyOf explains the one message of the YAML decoder that does not say what it means.
+func remedyOf(err error) string {
+	if strings.Contains(err.Error(), "cannot start any token") {
+		return " (indent with spaces, not tabs)"
+	}
+	return ""
+}
+
+// itemsOf returns the resources of a list, as `get -o yaml` prints one, and of any other document the document.
+func itemsOf(document *yaml.Node) []*yaml.Node {
+	root := document.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return []*yaml.Node{root}
+	}
+	var isList bool
+	var items *yaml.Node
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		switch key, value := root.Content[i].Value, root.Content[i+1]; {
+		case key == "kind":
+			isList = strings.HasSuffix(value.Value, "List")
+		case key == "items" && value.Kind == yaml.SequenceNode:
+			items = value
+		}
+	}
+	if isList && items != nil {
+		return items.Content
+	}
+	return []*yaml.Node{root}
 }
 
 func parseDocument(file string, document int, node *yaml.Node) (api.Object, source, error) {

@@ -22,7 +22,11 @@ func (f newFile) path(directory string) string {
 
 // writeNew writes all files or, if one exists or cannot be written, none.
 func writeNew(directory string, files []newFile) error {
-	if existing := existingFiles(directory, files); len(existing) > 0 {
+	existing, err := existingFiles(directory, files)
+	if err != nil {
+		return err
+	}
+	if len(existing) > 0 {
 		return fmt.Errorf("nothing was written because it would overwrite %s: choose another --directory or move them away", strings.Join(existing, ", "))
 	}
 	for i, file := range files {
@@ -36,14 +40,16 @@ func writeNew(directory string, files []newFile) error {
 	return nil
 }
 
-func existingFiles(directory string, files []newFile) []string {
-	var existing []string
+func existingFiles(directory string, files []newFile) (existing []string, err error) {
 	for _, file := range files {
-		if _, err := os.Lstat(file.path(directory)); !errors.Is(err, fs.ErrNotExist) {
+		switch _, err := os.Lstat(file.path(directory)); {
+		case err == nil:
 			existing = append(existing, file.path(directory))
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("nothing was written: %w: choose another --directory", err)
 		}
 	}
-	return existing
+	return existing, nil
 }
 
 func (f newFile) write(directory string) error {

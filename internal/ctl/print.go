@@ -110,6 +110,23 @@ func (c *command) newStream(kind api.Kind) *stream {
 	return &stream{c: c, table: newTable(c.Stdout, columnsOf(kind.Name, c.output == "wide"))}
 }
 
+// present prints what there is already; a table has its headings and these rows aligned as one.
+func (s *stream) present(objects []api.Object) error {
+	switch s.c.output {
+	case "json", "yaml", "name":
+		for _, o := range objects {
+			if err := s.object(o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, o := range objects {
+		s.table.add(o, s.c.Now())
+	}
+	return s.table.flush()
+}
+
 func (s *stream) object(o api.Object) error {
 	s.count++
 	switch s.c.output {

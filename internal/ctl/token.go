@@ -18,7 +18,12 @@ type tokenFlags struct {
 }
 
 func (c *command) tokenCommand() *cobra.Command {
-	parent := &cobra.Command{Use: "token", Short: "Make enrolment tokens"}
+	parent := &cobra.Command{
+		Use: "token", Short: "Make enrolment tokens", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return &usageError{errors.New("token needs a verb: create")}
+		},
+	}
 	var flags tokenFlags
 	create := &cobra.Command{
 		Use:   "create --node NAME | --adapter NAME",

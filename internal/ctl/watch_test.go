@@ -50,6 +50,20 @@ func TestWatchAndGetWatchPrintChangesAsTheyHappen(t *testing.T) {
 	}
 }
 
+func TestGetWatchAlignsWhatThereIs(t *testing.T) {
+	config, err := startManager(t, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, config, `{apiVersion: cyphonic/v1, kind: Network, metadata: {name: n}, spec: {ipv4Prefix: 10.0.0.0/24, ipv6Prefix: "fd00::/64", domain: a.b}}`)
+	apply(t, config, `{apiVersion: cyphonic/v1, kind: Network, metadata: {name: with-a-longer-name}, spec: {ipv4Prefix: 10.1.0.0/24, ipv6Prefix: "fd01::/64", domain: longer.b}}`)
+	lines, stop := start(t, config, "get", "networks", "-w")
+	expect(t, lines, `^NAME                 DOMAIN     IPV4 `)
+	expect(t, lines, `^n                    a\.b        10\.0`)
+	expect(t, lines, `^with-a-longer-name   longer\.b   10\.1`)
+	stop()
+}
+
 // start runs a command line until stop, which returns its exit code.
 func start(t *testing.T, config string, args ...string) (*bufio.Scanner, func() int) {
 	t.Helper()

@@ -3,22 +3,24 @@ package ctl
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/cyphonic/cyphonic/api"
 )
 
 const (
 	maxDocumentJSON  = 1 << 20 // bytes; also what stops aliases that multiply
 	maxDocumentDepth = 64
+	maxPointer       = 512 // bytes; every value of a document has one
 )
 
 // toJSON writes a YAML document as JSON, keys in their order and doubled keys twice, so that the strict JSON decoder can speak about them, and returns the line of
-// each value by its JSON pointer.
+// each value by its JSON pointer. What JSON cannot say is a fault of the field.
 func toJSON(document *yaml.Node) ([]byte, map[string]int, error) {
 	w := jsonWriter{lines: map[string]int{}}
 	err := w.value(document, "", 0)
@@ -32,10 +34,10 @@ type jsonWriter struct {
 
 func (w *jsonWriter) value(node *yaml.Node, pointer string, depth int) error {
 	if depth > maxDocumentDepth {
-		return fmt.Errorf("line %d: nested too deeply", node.Line)
+		return fault(pointer, "is nested too deeply")
 	}
 	if w.out.Len() > maxDocumentJSON {
-		return fmt.Errorf("line %d: the document is longer than %d bytes", node.Line, maxDocumentJSON)
+		return fault("", "is longer than %d bytes, aliases counted as often as they are used", maxDocumentJSON)
 	}
 	if _, ok := w.lines[pointer]; !ok && node.Kind != yaml.DocumentNode {
 		w.lines[pointer] = node.Line
@@ -50,17 +52,26 @@ func (w *jsonWriter) value(node *yaml.Node, pointer string, depth int) error {
 	case yaml.SequenceNode:
 		return w.sequence(node, pointer, depth)
 	case yaml.ScalarNode:
-		return w.scalar(node)
+		return w.scalar(node, pointer)
 	}
-	return errors.New("empty document")
+	return fault(pointer, "is empty")
+}
+
+func fault(pointer, format string, args ...any) error {
+	return api.FieldErrors{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}}
 }
 
 func (w *jsonWriter) mapping(node *yaml.Node, pointer string, depth int) error {
 	w.out.WriteByte('{')
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
+		below := pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key.Value)
+		if len(below) > maxPointer {
+			return fault(pointer, "has a key that is too long")
+		}
+		w.lines[below] = key.Line
 		if key.Kind != yaml.ScalarNode || key.ShortTag() == "!!merge" {
-			return fmt.Errorf("line %d: a key must be a plain string (no merge keys)", key.Line)
+			return fault(below, "is a merge key or another key that is not a plain string: write the fields out")
 		}
 		if i > 0 {
 			w.out.WriteByte(',')
@@ -69,8 +80,6 @@ func (w *jsonWriter) mapping(node *yaml.Node, pointer string, depth int) error {
 			return err
 		}
 		w.out.WriteByte(':')
-		below := pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key.Value)
-		w.lines[below] = key.Line
 		if err := w.value(node.Content[i+1], below, depth+1); err != nil {
 			return err
 		}
@@ -94,32 +103,32 @@ func (w *jsonWriter) sequence(node *yaml.Node, pointer string, depth int) error 
 }
 
 // scalar keeps the type that YAML 1.2 gives a plain scalar; a time stays the text it is.
-func (w *jsonWriter) scalar(node *yaml.Node) error {
+func (w *jsonWriter) scalar(node *yaml.Node, pointer string) error {
 	switch node.ShortTag() {
 	case "!!null":
 		return w.literal(nil)
 	case "!!bool":
 		var value bool
 		if err := node.Decode(&value); err != nil {
-			return err
+			return fault(pointer, "is %q, must be true or false", node.Value)
 		}
 		return w.literal(value)
 	case "!!int":
 		var value int64
 		if err := node.Decode(&value); err != nil {
-			return fmt.Errorf("line %d: %s is no number that can be used", node.Line, node.Value)
+			return fault(pointer, "is %s, which is no number that can be used", node.Value)
 		}
 		return w.literal(value)
 	case "!!float":
 		var value float64
 		if err := node.Decode(&value); err != nil || math.IsInf(value, 0) || math.IsNaN(value) {
-			return fmt.Errorf("line %d: %s is no number that can be used", node.Line, node.Value)
+			return fault(pointer, "is %s, which is no number that can be used", node.Value)
 		}
 		return w.literal(value)
 	case "!!str", "!!timestamp":
 		return w.literal(node.Value)
 	}
-	return fmt.Errorf("line %d: YAML tag %s cannot be used", node.Line, node.ShortTag())
+	return fault(pointer, "has the YAML tag %s, which cannot be used", node.ShortTag())
 }
 
 func (w *jsonWriter) literal(value any) error {

@@ -97,12 +97,37 @@ func (p *header) parseIPv4(b []byte) bool {
 	if size < ipv4HeaderSize || size > len(b) {
 		return false
 	}
+	if size > ipv4HeaderSize && hasSourceRoute(b[ipv4HeaderSize:size]) {
+		return false
+	}
 	*p = header{version: 4, protocol: b[9], upper: size}
 	const moreFragments, offsetMask = 0x2000, 0x1fff
 	flags := binary.BigEndian.Uint16(b[6:])
 	p.setFragment(uint32(binary.BigEndian.Uint16(b[4:])), flags&moreFragments != 0, flags&offsetMask)
 	// A fragment at offset 8 could rewrite the flags of a TCP header (RFC 1858 section 3.2).
 	return p.protocol != protocolTCP || flags&offsetMask != 1
+}
+
+// hasSourceRoute says whether IPv4 options (RFC 791 section 3.1) send a packet further than to its destination,
+// or cannot be read.
+func hasSourceRoute(options []byte) bool {
+	const end, noOperation, looseRoute, strictRoute = 0, 1, 131, 137
+	for len(options) > 0 {
+		switch options[0] {
+		case end:
+			return false
+		case noOperation:
+			options = options[1:]
+			continue
+		case looseRoute, strictRoute:
+			return true
+		}
+		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
+			return true
+		}
+		options = options[options[1]:]
+	}
+	return false
 }
 
 func (p *header) setFragment(id uint32, more bool, offset uint16) {
@@ -126,6 +151,9 @@ func (p *header) parseIPv6(b []byte) bool {
 				return false
 			}
 			size = (int(rest[1]) + 1) * 8
+			if p.protocol == protocolRouting && rest[3] != 0 {
+				return false // segments left: the packet's destination is not where it ends
+			}
 		case protocolAH:
 			if len(rest) < 8 {
 				return false

@@ -47,6 +47,16 @@ func TestParse(t *testing.T) {
 		{"ICMPv6 over IPv4", ipPacket(addressA4, addressB4, protocolICMPv6, make([]byte, 8)), false, header{}},
 		{"ICMPv4 over IPv6", ipPacket(addressA6, addressB6, protocolICMP, make([]byte, 8)), false, header{}},
 		{"extension header beyond the packet", ipPacket(addressA6, addressB6, protocolHopByHop, []byte{17, 9, 0, 0, 0, 0, 0, 0}), false, header{}},
+		{"loose source route", withOptions(tcp4, 131, 7, 4, 10, 0, 0, 1, 0), false, header{}},
+		{"strict source route behind other options", withOptions(tcp4, 1, 148, 4, 0, 0, 137, 3, 4), false, header{}},
+		{"options that cannot be read", withOptions(tcp4, 7, 9, 0, 0), false, header{}},
+		{"option of length 0", withOptions(tcp4, 7, 0, 0, 0), false, header{}},
+		{"router alert", withOptions(tcp4, 148, 4, 0, 0), true, header{version: 4, protocol: protocolTCP, upper: 24, sourcePort: 5, destinationPort: 80, tcpFlags: tcpSYN}},
+		{"routing header with segments left", ipPacket(addressA6, addressB6, protocolRouting, append([]byte{17, 0, 0, 1, 0, 0, 0, 0}, udp6[40:]...)), false, header{}},
+		{
+			"routing header at its end", ipPacket(addressA6, addressB6, protocolRouting, append([]byte{17, 0, 0, 0, 0, 0, 0, 0}, udp6[40:]...)), true,
+			header{version: 6, protocol: protocolUDP, upper: 48, sourcePort: 5, destinationPort: 80},
+		},
 		{"fragment that rewrites TCP flags", fragmentOf(tcp4, 1, 1, false), false, header{}},
 		{"two fragment headers", fragmentOf6(addressA6, addressB6, protocolFragment, 1, 0, true, make([]byte, 40)), false, header{}},
 	} {
@@ -144,4 +154,13 @@ func FuzzPacket(f *testing.F) {
 			t.Fatal("a packet of length 0 was parsed")
 		}
 	})
+}
+
+// withOptions puts options, a multiple of four bytes, into an IPv4 packet.
+func withOptions(b []byte, options ...byte) []byte {
+	out := append([]byte(nil), b[:ipv4HeaderSize]...)
+	out = append(append(out, options...), b[ipv4HeaderSize:]...)
+	out[0] += byte(len(options) / 4)
+	binary.BigEndian.PutUint16(out[2:], uint16(len(out)))
+	return out
 }

@@ -38,6 +38,7 @@ func (e *Endpoint) control(ctx context.Context) {
 		case m := <-e.inbox.relays:
 			e.onRelay(e.o.Now(), m)
 		case m := <-e.inbox.misses:
+			e.inbox.sources.give(m.src)
 			e.onMiss(e.o.Now(), m)
 		case m := <-e.inbox.seen:
 			e.onSeen(e.o.Now(), m)
@@ -96,7 +97,7 @@ func (e *Endpoint) onControl(now time.Time, m controlItem) {
 		return
 	}
 	from := path.Path(m.from)
-	p.confirmed(now, m.session, from)
+	p.confirmed(now, m.session)
 	p.selector.Seen(now, from)
 	message, err := wire.ParseControl(m.message)
 	if err != nil {
@@ -106,7 +107,7 @@ func (e *Endpoint) onControl(now time.Time, m controlItem) {
 	}
 	switch c := message.(type) {
 	case wire.Probe:
-		p.say(m.from, wire.ProbeReply{ID: c.ID, Observed: m.from.Addr})
+		p.try(now, from, wire.ProbeReply{ID: c.ID, Observed: m.from.Addr})
 	case wire.ProbeReply:
 		if !p.selector.Replied(now, from, c.ID) {
 			e.metrics.drop(dropProbe)
@@ -130,7 +131,7 @@ func (e *Endpoint) onSeen(now time.Time, m seenItem) {
 		return
 	}
 	from := path.Path(m.from)
-	p.confirmed(now, m.session, from)
+	p.confirmed(now, m.session)
 	p.selector.Seen(now, from)
 	p.act(now)
 }

@@ -18,8 +18,9 @@ func (l *Local) onConfirm(now time.Time, ev signaling.Confirm) {
 		return
 	}
 	l.client.Answer(ev.DirectionID, true, l.reachable())
-	if p.session == nil || p.restarted {
-		p.punch()
+	if (p.session == nil || p.restarted) && now.Sub(p.punched) >= punchInterval {
+		p.punched = now
+		p.punch(now)
 	}
 }
 

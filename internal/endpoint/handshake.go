@@ -31,7 +31,9 @@ func (p *peer) initiate(now time.Time) {
 		return
 	}
 	index := p.e.newIndex()
-	machine, err := tunnel.NewInitiator(p.local.tunnelConfig(), p.certificate.Public, p.tag, index)
+	config := p.local.tunnelConfig()
+	config.Verify = p.verify
+	machine, err := tunnel.NewInitiator(config, p.certificate.Public, p.tag, index)
 	if err != nil {
 		delete(p.e.indices, index)
 		p.e.metrics.handshakes.WithLabelValues("initiator", "failed").Inc()
@@ -86,7 +88,7 @@ func (p *peer) tickInitiation(now time.Time) {
 		i.queue = i.targets()
 	}
 	if len(i.queue) > 0 {
-		i.send(i.queue[0])
+		i.send(now, i.queue[0])
 		i.queue = i.queue[1:]
 	}
 	if len(i.queue) > 0 {
@@ -101,10 +103,11 @@ func (p *peer) tickInitiation(now time.Time) {
 }
 
 // targets is the paths of one round. Keys are renewed on the path in use, and
-// elsewhere only when that does not answer.
+// elsewhere only when that does not answer. The second message goes to one path
+// alone, so that its answer shows that the peer receives there.
 func (i *initiation) targets() []path.Path {
 	p := i.peer
-	if i.kem != nil && i.rounds%3 != 2 {
+	if i.kem != nil {
 		return []path.Path{i.kemPath}
 	}
 	var list []path.Path
@@ -114,8 +117,8 @@ func (i *initiation) targets() []path.Path {
 			return list
 		}
 	}
-	for _, c := range p.candidates {
-		list = append(list, path.Path{Addr: c})
+	for n := range p.candidates { // each round another one first, as the bound may cut it short
+		list = append(list, path.Path{Addr: p.candidates[(n+i.rounds)%len(p.candidates)]})
 	}
 	for _, b := range p.bindings {
 		if b.channel != 0 {
@@ -131,12 +134,12 @@ func (i *initiation) targets() []path.Path {
 	return once
 }
 
-func (i *initiation) send(to path.Path) {
+func (i *initiation) send(now time.Time, to path.Path) {
 	if i.kem != nil {
-		i.peer.e.send(to, i.kem)
+		i.peer.send(now, to, i.kem)
 		return
 	}
-	i.peer.e.send(to, i.machine.Message())
+	i.peer.send(now, to, i.machine.Message())
 }
 
 // onHandshake takes an answer within a handshake.
@@ -156,7 +159,7 @@ func (e *Endpoint) onHandshake(now time.Time, m datagramItem) {
 			e.metrics.drop(dropMalformed)
 			return
 		}
-		e.onCookie(from, r.ReceiverIndex, m.b)
+		e.onCookie(now, from, r.ReceiverIndex, m.b)
 	default: // Data of a handshake
 		h, err := wire.ParseDataHeader(m.b)
 		if err != nil {
@@ -167,7 +170,7 @@ func (e *Endpoint) onHandshake(now time.Time, m datagramItem) {
 			e.onKEMKey(now, from, r, m.b)
 			return
 		}
-		e.onKEMCiphertext(now, from, h.ReceiverIndex, m.b)
+		e.onKEMCiphertext(now, h.ReceiverIndex, m.b)
 	}
 }
 
@@ -191,7 +194,7 @@ func (e *Endpoint) onResponse(now time.Time, from path.Path, index uint32, b []b
 	i.peer.tick(now)
 }
 
-func (e *Endpoint) onCookie(from path.Path, index uint32, b []byte) {
+func (e *Endpoint) onCookie(now time.Time, from path.Path, index uint32, b []byte) {
 	i := e.initiations[index]
 	if i == nil {
 		e.metrics.drop(dropIndex)
@@ -206,11 +209,11 @@ func (e *Endpoint) onCookie(from path.Path, index uint32, b []byte) {
 		return
 	}
 	i.cookies++
-	e.send(from, i.machine.Message())
+	i.send(now, from)
 }
 
 // onKEMCiphertext completes a handshake begun here.
-func (e *Endpoint) onKEMCiphertext(now time.Time, from path.Path, index uint32, b []byte) {
+func (e *Endpoint) onKEMCiphertext(now time.Time, index uint32, b []byte) {
 	i := e.initiations[index]
 	if i == nil {
 		e.metrics.drop(dropIndex)
@@ -223,8 +226,7 @@ func (e *Endpoint) onKEMCiphertext(now time.Time, from path.Path, index uint32, 
 	}
 	p := i.peer
 	p.forgetInitiation()
-	p.name(session.Peer())
-	s, err := p.receive(now, session)
+	s, err := p.receive(now, session, i.kemPath)
 	if err != nil {
 		e.metrics.handshakes.WithLabelValues("initiator", "failed").Inc()
 		e.log.Error("session cannot be used", "local", p.local.fqdn, "peer", p.certificate.FQDN, "error", err)
@@ -238,7 +240,7 @@ func (e *Endpoint) onKEMCiphertext(now time.Time, from path.Path, index uint32, 
 	if p.session == nil {
 		p.setup = now.Sub(i.started)
 	}
-	p.use(now, s, from)
+	p.use(now, s)
 }
 
 // failAttempts ends the attempts whose handshake with the peer has failed.

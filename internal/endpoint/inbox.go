@@ -3,6 +3,7 @@ package endpoint
 import (
 	"bytes"
 	"net/netip"
+	"sync"
 
 	"github.com/cyphonic/cyphonic/internal/dataplane"
 	"github.com/cyphonic/cyphonic/internal/tunnel"
@@ -21,6 +22,7 @@ type inbox struct {
 	handshakes chan datagramItem // answers within handshakes
 	relays     chan datagramItem
 	misses     chan missItem
+	sources    shares // of misses
 	seen       chan seenItem
 }
 
@@ -64,11 +66,44 @@ var _ dataplane.Handler = (*inbox)(nil)
 
 // Miss implements dataplane.Handler.
 func (in *inbox) Miss(src, dst netip.Addr, packet []byte) {
-	if len(in.misses) == cap(in.misses) {
+	if len(in.misses) == cap(in.misses) || !in.sources.take(src) {
 		in.metrics.drop(dropQueue)
 		return
 	}
-	put(in, in.misses, missItem{src, dst, bytes.Clone(packet)})
+	select {
+	case in.misses <- missItem{src, dst, bytes.Clone(packet)}:
+	default:
+		in.sources.give(src)
+		in.metrics.drop(dropQueue)
+	}
+}
+
+// shares counts the queued packets of each source, so that a general node that
+// writes to everybody leaves room for the others of its adapter.
+type shares struct {
+	mu     sync.Mutex
+	queued map[netip.Addr]int
+}
+
+func (s *shares) take(src netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queued[src] >= missShare {
+		return false
+	}
+	if s.queued == nil {
+		s.queued = make(map[netip.Addr]int)
+	}
+	s.queued[src]++
+	return true
+}
+
+func (s *shares) give(src netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queued[src]--; s.queued[src] <= 0 {
+		delete(s.queued, src)
+	}
 }
 
 // Control implements dataplane.Handler.

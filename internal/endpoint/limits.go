@@ -39,6 +39,7 @@ const (
 	handshakeQueue = 512
 	relayQueue     = 256
 	missQueue      = 1024
+	missShare      = missQueue / 8 // of one source address
 	seenQueue      = 256
 )
 
@@ -51,6 +52,17 @@ const (
 	maxHandshakes  = 500
 	// maxCookies bounds the cookies accepted by one handshake begun here.
 	maxCookies = 8
+)
+
+// Traffic to addresses of a peer at which it has not answered, in bytes of UDP
+// payload: one long row of handshakes to all candidates, and a few datagrams a
+// second afterwards.
+const (
+	unprovenBurst     = 64 << 10
+	unprovenPerSecond = 2 << 10
+	// punchInterval is the least time between two rounds of punches that
+	// directions cause.
+	punchInterval = 250 * time.Millisecond
 )
 
 // Times of the handshake.

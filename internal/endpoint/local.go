@@ -184,7 +184,7 @@ func (l *Local) verify(raw []byte) (*identity.Certificate, error) {
 func (l *Local) credentials() signaling.Credentials {
 	return signaling.Credentials{
 		Ticket: l.grant.Ticket, SessionKey: l.grant.SessionKey, Certificate: l.grant.Certificate,
-		Servers: l.servers(), ServerTime: l.grant.ServerTime,
+		Servers: l.servers(), ServerTime: l.grant.Now(l.e.o.Now()),
 	}
 }
 

@@ -37,6 +37,7 @@ const (
 	dropHeld         = "held_full"
 	dropTimeout      = "connect_failed"
 	dropTable        = "table_full"
+	dropUnproven     = "unproven_address" // not sent: the peer has not answered there
 )
 
 type metrics struct {

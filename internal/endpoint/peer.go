@@ -29,6 +29,8 @@ type peer struct {
 	kind            wire.RouteKind // of the latest direction that was not about a relay
 	authorisedUntil time.Time
 	restarted       bool // the tag has changed since the session was made
+	unproven        unproven
+	punched         time.Time // when a direction was last answered with punches
 
 	// Handshakes.
 	initiation *initiation // begun here, nil if none
@@ -58,6 +60,7 @@ type peer struct {
 // epoch is a session with what this package knows about it.
 type epoch struct {
 	*tunnel.Session
+	path  path.Path // on which the handshake has shown that the peer receives
 	since time.Time
 	until time.Time // when a retired one ends
 }
@@ -68,6 +71,7 @@ var (
 	errNetwork  = errors.New("the certificate is of another network")
 	errSelf     = errors.New("the peer is this identity itself")
 	errNoRoom   = errors.New("the table of peers is full")
+	errNames    = errors.New("the certificate names the device other than the direction does")
 	errNoFamily = errors.New("no virtual IP of a common family")
 )
 
@@ -83,6 +87,7 @@ func (l *Local) learn(now time.Time, d wire.Direction, asked purpose) (*peer, er
 	if c.NodeID() == l.id {
 		return nil, errSelf
 	}
+	l.replaceOthers(now, c)
 	p := l.peers[c.NodeID()]
 	if p == nil {
 		if p, err = l.newPeer(c); err != nil {
@@ -144,6 +149,34 @@ func (p *peer) busy() bool {
 	return p.session != nil || p.next != nil || p.initiation != nil || len(p.responses) > 0
 }
 
+// sameNames says whether two certificates of a device name it and its addresses alike. A handshake may show
+// a newer certificate than the direction did, but not an older one with names that others have by now.
+func sameNames(a, b *identity.Certificate) bool {
+	return a.FQDN == b.FQDN && a.Network == b.Network && a.VirtualIPv4 == b.VirtualIPv4 && a.VirtualIPv6 == b.VirtualIPv6
+}
+
+// verify checks the certificate that the peer shows in a handshake begun here.
+func (p *peer) verify(raw []byte) (*identity.Certificate, error) {
+	c, err := p.local.verify(raw)
+	if err != nil {
+		return nil, err
+	}
+	if !sameNames(c, p.certificate) {
+		return nil, errNames
+	}
+	return c, nil
+}
+
+// replaceOthers ends what earlier holders of a certificate's names have here: the NMS has given them away.
+func (l *Local) replaceOthers(now time.Time, c *identity.Certificate) {
+	for _, a := range []netip.Addr{c.VirtualIPv4, c.VirtualIPv6} {
+		if other := l.byAddr[a]; other != nil && other.id != c.NodeID() {
+			l.e.log.Info("virtual IP has a new holder", "local", l.fqdn, "address", a, "peer", c.FQDN)
+			other.remove(now)
+		}
+	}
+}
+
 // name enters the peer into the indexes under its certificate's names.
 func (p *peer) name(c *identity.Certificate) {
 	l := p.local
@@ -174,6 +207,9 @@ func (p *peer) unname() {
 
 // remove forgets the peer and everything about it.
 func (p *peer) remove(now time.Time) {
+	if p.local.peers[p.id] != p {
+		return
+	}
 	p.endSession(now)
 	p.detach()
 	p.abandon("closed")

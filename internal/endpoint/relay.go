@@ -277,7 +277,7 @@ func (b *binding) onBound(now time.Time, datagram []byte) {
 		p.selector.SetRelay(now, b.path())
 	}
 	if i := p.initiation; i != nil && i.kem == nil {
-		i.send(b.path())
+		i.send(now, b.path())
 	}
 }
 

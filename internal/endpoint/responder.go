@@ -96,6 +96,8 @@ func (l *Local) respond(now time.Time, from path.Path, init wire.HandshakeInit, 
 	switch {
 	case p == nil || now.After(p.authorisedUntil):
 		reason = dropUnauthorised
+	case !sameNames(machine.Peer(), p.certificate):
+		reason = dropCertificate
 	case p.initiation != nil && tunnel.Wins(l.id, p.id) && now.Sub(p.initiation.started) < deferFor:
 		reason = dropSimultaneous
 	}
@@ -105,9 +107,7 @@ func (l *Local) respond(now time.Time, from path.Path, init wire.HandshakeInit, 
 		delete(e.indices, index)
 		return
 	}
-	if p.initiation != nil && p.initiation.kem == nil {
-		p.abandon("yielded")
-	}
+	// An own handshake goes on: a HandshakeInit may be a replay, only its completion is not.
 	for len(p.responses) >= maxResponses {
 		p.dropResponse(p.responses[0])
 	}
@@ -118,7 +118,6 @@ func (l *Local) respond(now time.Time, from path.Path, init wire.HandshakeInit, 
 	p.responses = append(p.responses, r)
 	e.responses[index] = r
 	e.answered[r.ephemeral] = r
-	p.expecting.answered = true
 	e.send(from, message)
 	p.plan(now)
 }
@@ -139,6 +138,10 @@ func (p *peer) dropResponse(r *response) {
 // onKEMKey completes a handshake that the peer has begun. The session receives
 // at once, and is used for sending when the peer has been heard in it.
 func (e *Endpoint) onKEMKey(now time.Time, from path.Path, r *response, b []byte) {
+	if r.session != nil && from != r.replyTo {
+		e.metrics.drop(dropDuplicate) // the reply goes to one path, so that its use proves that path
+		return
+	}
 	session, reply, err := r.machine.Complete(b)
 	if err != nil {
 		e.metrics.drop(handshakeReason(err))
@@ -146,8 +149,7 @@ func (e *Endpoint) onKEMKey(now time.Time, from path.Path, r *response, b []byte
 	}
 	p := r.peer
 	if r.session == nil {
-		p.name(session.Peer())
-		s, err := p.receive(now, session)
+		s, err := p.receive(now, session, from)
 		if err != nil {
 			e.log.Error("session cannot be used", "local", p.local.fqdn, "peer", p.certificate.FQDN, "error", err)
 			e.metrics.handshakes.WithLabelValues("responder", "failed").Inc()
@@ -158,6 +160,10 @@ func (e *Endpoint) onKEMKey(now time.Time, from path.Path, r *response, b []byte
 		if p.next != nil {
 			p.destroy(now, p.next)
 		}
+		if p.initiation != nil && p.initiation.kem == nil {
+			p.abandon("yielded")
+		}
+		p.expecting.answered = true
 		p.next = s
 		r.session, r.reply = session, reply
 		r.expires = now.Add(confirmFor)
@@ -203,7 +209,7 @@ type expectation struct {
 	since    time.Time
 	next     time.Time // zero: nothing is expected
 	punches  int
-	answered bool // a HandshakeInit has come
+	answered bool // a handshake of the peer has been completed
 }
 
 // punchDelay is the time from one round of punches to the next.
@@ -231,7 +237,7 @@ func (p *peer) tickExpecting(now time.Time) {
 		return
 	}
 	if !x.answered {
-		p.punch()
+		p.punch(now)
 	}
 	if waited >= relayAfter {
 		p.bind(now)
@@ -241,9 +247,9 @@ func (p *peer) tickExpecting(now time.Time) {
 }
 
 // punch opens this end's NAT towards the peer's candidates.
-func (p *peer) punch() {
+func (p *peer) punch(now time.Time) {
 	b := wire.Punch{Nonce: uint32(p.e.random())}.Append(nil)
 	for _, c := range p.candidates {
-		p.e.send(path.Path{Addr: c}, b)
+		p.send(now, path.Path{Addr: c}, b)
 	}
 }

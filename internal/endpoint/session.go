@@ -35,19 +35,19 @@ func (p *peer) prepare() error {
 }
 
 // receive lets the data plane open what comes in a new session.
-func (p *peer) receive(now time.Time, s *tunnel.Session) (*epoch, error) {
+func (p *peer) receive(now time.Time, s *tunnel.Session, on path.Path) (*epoch, error) {
 	if err := p.prepare(); err != nil {
 		return nil, err
 	}
 	if err := p.e.plane.AddSession(s, p.association); err != nil {
 		return nil, err
 	}
-	return &epoch{Session: s, since: now}, nil
+	return &epoch{Session: s, path: on, since: now}, nil
 }
 
 // use makes a session the one that packets are sent in. The one before still
 // receives for a while.
-func (p *peer) use(now time.Time, s *epoch, from path.Path) {
+func (p *peer) use(now time.Time, s *epoch) {
 	if old := p.session; old != nil {
 		p.retire(now, old)
 		p.e.metrics.rekeys.Inc()
@@ -67,7 +67,7 @@ func (p *peer) use(now time.Time, s *epoch, from path.Path) {
 		}
 		p.lastUser = now
 	}
-	p.selector.Established(now, from)
+	p.selector.Established(now, s.path)
 	p.act(now) // sets the path
 	p.association.SetSession(s.Session)
 	p.resolve()
@@ -75,15 +75,17 @@ func (p *peer) use(now time.Time, s *epoch, from path.Path) {
 }
 
 // confirmed is called for every authenticated message: the first one in a
-// session that this end has answered shows that the peer has it as well.
-func (p *peer) confirmed(now time.Time, s *tunnel.Session, from path.Path) {
+// session that this end has answered shows that the peer has it as well, and so
+// that it receives where the answer went. Where the message came from shows
+// nothing, as its source can be forged.
+func (p *peer) confirmed(now time.Time, s *tunnel.Session) {
 	if p.next == nil || p.next.Session != s {
 		return
 	}
 	next := p.next
 	p.next = nil
 	p.e.metrics.handshakes.WithLabelValues("responder", "ok").Inc()
-	p.use(now, next, from)
+	p.use(now, next)
 }
 
 // resolve ends the attempts that wanted this peer, whoever began the handshake.
@@ -236,7 +238,7 @@ func (p *peer) act(now time.Time) {
 		}
 		switch a.Op {
 		case path.OpProbe:
-			p.say(dataplane.Path(a.Path), wire.Probe{ID: a.ID})
+			p.try(now, a.Path, wire.Probe{ID: a.ID})
 		case path.OpUse:
 			p.follow(a.Path)
 		case path.OpAnnounce:

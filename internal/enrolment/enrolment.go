@@ -27,7 +27,8 @@ const (
 	maxCredential = 512
 	firstDelay    = time.Second
 	maxDelay      = time.Minute
-	// deniedDelay is the least delay after a refusal: only a person can change the outcome.
+	// deniedDelay is the least delay after a refusal, before half of it is left to chance: only a person can change the
+	// outcome.
 	deniedDelay = 10 * time.Second
 )
 

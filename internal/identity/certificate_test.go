@@ -129,14 +129,22 @@ func TestCertificateOutsideItsIssuersTimesIsRefused(t *testing.T) {
 	a := newAuthority(t)
 	c := template(mustKey(t).Public())
 	c.Issuer = a.issuer.id
-	c.NotBefore, c.NotAfter = testNow.Add(-48*time.Hour), testNow.Add(48*time.Hour)
-	body := must(c.encode())(t)
-	raw := append(body, ed25519.Sign(a.issuer.key, append([]byte(certificateLabel), body...))...)
 	for _, row := range []struct {
-		name  string
-		after time.Duration
-		want  error
-	}{{"within", 0, nil}, {"before the issuer", -2 * time.Hour, ErrNotYetValid}, {"after the issuer", 25 * time.Hour, ErrExpired}} {
+		name      string
+		notBefore time.Duration
+		life      time.Duration
+		after     time.Duration
+		want      error
+	}{
+		{"within", -2 * time.Hour, MaxCertificateLife, 0, nil},
+		{"before the issuer", -4 * time.Hour, MaxCertificateLife, -2 * time.Hour, ErrNotYetValid},
+		{"after the issuer", 2 * time.Hour, MaxCertificateLife, 25 * time.Hour, ErrExpired},
+		{"for longer than any certificate may live", -2 * time.Hour, MaxCertificateLife + time.Second, 0, ErrMalformed},
+	} {
+		c.NotBefore = testNow.Add(row.notBefore)
+		c.NotAfter = c.NotBefore.Add(row.life)
+		body := must(c.encode())(t)
+		raw := append(body, ed25519.Sign(a.issuer.key, append([]byte(certificateLabel), body...))...)
 		if _, err := a.verifier(t).Verify(raw, testNow.Add(row.after)); !errors.Is(err, row.want) {
 			t.Errorf("%s: got %v, want %v", row.name, err, row.want)
 		}

@@ -30,9 +30,10 @@ func (p DevicePublic) NodeID() NodeID {
 	return sha256.Sum256(b[:])
 }
 
-// Verify reports whether signature is the device's over message.
+// Verify reports whether signature is the device's over message. It is false for a signing key of small
+// order, under which anybody can make signatures.
 func (p DevicePublic) Verify(message, signature []byte) bool {
-	return len(signature) == ed25519.SignatureSize && ed25519.Verify(p.Signing[:], message, signature)
+	return len(signature) == ed25519.SignatureSize && !smallOrder(p.Signing) && ed25519.Verify(p.Signing[:], message, signature)
 }
 
 // NewDeviceKey makes a key from 64 bytes of rand.

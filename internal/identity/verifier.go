@@ -65,6 +65,8 @@ func (v *Verifier) Verify(raw []byte, now time.Time) (*Certificate, error) {
 		return nil, fmt.Errorf("certificate of %s: %w", c.FQDN, ErrSignature)
 	}
 	switch {
+	case c.NotAfter.Sub(c.NotBefore) > MaxCertificateLife:
+		return nil, fmt.Errorf("certificate of %s lives for longer than %s: %w", c.FQDN, MaxCertificateLife, ErrMalformed)
 	case now.Before(c.NotBefore) || now.Before(issuer.NotBefore):
 		return nil, fmt.Errorf("certificate of %s: %w", c.FQDN, ErrNotYetValid)
 	case now.After(c.NotAfter) || now.After(issuer.NotAfter):

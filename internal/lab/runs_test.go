@@ -62,6 +62,22 @@ func TestAPersistentLabStaysUntilItIsRemoved(t *testing.T) {
 	if !p.Running() {
 		t.Error("the process ended with Close")
 	}
+	server := listenUDP(t, l.Host("server"), "203.0.113.10:7000")
+	left := listenUDP(t, l.Host("left"), "192.168.10.2:5000")
+	for range 2 { // replaces what is blocked
+		if err := run.Block(t.Context(), "router", BlockRule{Protocol: "udp"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if source := observe(t, left, server, "203.0.113.10:7000", little); source.IsValid() {
+		t.Error("a blocked datagram arrived")
+	}
+	for range 2 { // idempotent
+		if err := run.Unblock(t.Context(), "router"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	observe(t, left, server, "203.0.113.10:7000", enough)
 	for range 2 { // idempotent
 		if err := run.Remove(); err != nil {
 			t.Fatal(err)

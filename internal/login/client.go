@@ -71,17 +71,31 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	defer cancel()
 	raw, err := o.Dial(ctx, "tcp", o.Address)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the authentication service %s: %w", o.Address, err)
+		return nil, fmt.Errorf("connect to the authentication service %s: %w: check the address, the network and firewalls (TCP), and that the service runs", o.Address, err)
 	}
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("TLS with the authentication service %s: %w", o.Address, err), raw.Close())
+		return nil, errors.Join(fmt.Errorf("TLS with the authentication service %s: %w%s", o.Address, err, remedy(err)), raw.Close())
 	}
 	exporter, err := Exporter(conn.ConnectionState())
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return &Client{options: o, exporter: exporter, conn: conn}, nil
+}
+
+// remedy says what to do about a failed TLS handshake, if the cause is plain.
+func remedy(err error) string {
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return ": the trust file is not of this installation: copy its trust.json here, and check the address"
+	case errors.As(err, new(x509.HostnameError)):
+		return ": use an address that the service's certificate names (cyphonicctl init --address)"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return ": check the clock of this device, then the service's certificate"
+	}
+	return ""
 }
 
 func clientTLS(o Options) (*tls.Config, error) {

@@ -376,10 +376,11 @@ func TestServicesThatAreNotTheASAreRefused(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		change func(c *tls.Config)
+		says   string
 	}{
-		{"another certificate", func(c *tls.Config) { c.Certificates = []tls.Certificate{newService(t, grantIfProven).certificate} }},
-		{"TLS 1.2", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }},
-		{"HTTPS with the same certificate", func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }},
+		{"another certificate", func(c *tls.Config) { c.Certificates = []tls.Certificate{newService(t, grantIfProven).certificate} }, "copy its trust.json"},
+		{"TLS 1.2", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }, "version"},
+		{"HTTPS with the same certificate", func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }, "protocol"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config := ServerTLS(genuine.certificate)
@@ -389,11 +390,17 @@ func TestServicesThatAreNotTheASAreRefused(t *testing.T) {
 			if c, err := Dial(t.Context(), Options{Address: other.address, Trust: genuine.trust}); err == nil {
 				_ = c.Close()
 				t.Error("connected")
+			} else if !strings.Contains(err.Error(), row.says) {
+				t.Errorf("error %q, want %q in it", err, row.says)
 			}
 		})
 	}
-	if _, err := Dial(t.Context(), Options{Address: genuine.address, Trust: genuine.trust, ServerName: "other.example"}); err == nil {
-		t.Error("connected under another name")
+	if _, err := Dial(t.Context(), Options{Address: genuine.address, Trust: genuine.trust, ServerName: "other.example"}); err == nil || !strings.Contains(err.Error(), "init --address") {
+		t.Errorf("under another name: %v", err)
+	}
+	late := Options{Address: genuine.address, Trust: genuine.trust, Now: func() time.Time { return time.Now().AddDate(50, 0, 0) }}
+	if _, err := Dial(t.Context(), late); err == nil || !strings.Contains(err.Error(), "check the clock") {
+		t.Errorf("with a wrong clock: %v", err)
 	}
 	if _, err := Dial(t.Context(), Options{Address: "no port", Trust: genuine.trust}); err == nil {
 		t.Error("an address without port")

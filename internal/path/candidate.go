@@ -67,7 +67,7 @@ func usable(c netip.AddrPort, f Families, overlay []netip.Prefix) bool {
 		return false
 	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast():
 		return false
-	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case a.Is4() && (a.As4()[0] == 0 || a.As4()[0] >= 240): // "this network", reserved, broadcast
 		return false
 	case !f.Has(a):
 		return false

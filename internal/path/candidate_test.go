@@ -28,7 +28,7 @@ func TestUsable(t *testing.T) {
 		},
 		{"once each", addrs("203.0.113.2:1", "203.0.113.2:1", "203.0.113.2:2"), both, addrs("203.0.113.2:1", "203.0.113.2:2")},
 		{"no loopback, link-local, multicast, unspecified, broadcast", addrs("127.0.0.1:1", "169.254.1.1:1", "224.0.0.1:1",
-			"0.0.0.0:1", "255.255.255.255:1", "[::1]:1", "[fe80::1]:1", "[ff02::1]:1", "[::]:1"), both, nil},
+			"0.0.0.0:1", "0.1.2.3:1", "240.0.0.1:1", "255.255.255.255:1", "[::1]:1", "[fe80::1]:1", "[ff02::1]:1", "[::]:1"), both, nil},
 		{"no mapped address", addrs("[::ffff:203.0.113.2]:1"), both, nil},
 		{"no port", addrs("203.0.113.2:0"), both, nil},
 		{"not inside the overlay", addrs("10.77.3.4:1", "[fd77::5]:1"), both, nil},

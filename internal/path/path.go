@@ -9,6 +9,7 @@ package path
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -60,4 +61,9 @@ type Traffic struct {
 	LastTx, LastRx time.Time
 	// RxPackets is the number of the peer's users' packets.
 	RxPackets uint64
+}
+
+// Proven says whether the peer has answered on p: it receives there.
+func (s *Selector) Proven(p Path) bool {
+	return p == s.current || slices.ContainsFunc(s.known, func(k knownPath) bool { return k.path == p && !k.answered.IsZero() })
 }

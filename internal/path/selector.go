@@ -57,9 +57,10 @@ type probe struct {
 // knownPath remembers what a path has shown of itself.
 type knownPath struct {
 	path     Path
-	answered time.Time // last probe reply on it
-	seen     time.Time // last authenticated packet from it
-	asked    time.Time // last probe caused by seeing it
+	answered time.Time     // last probe reply on it
+	rtt      time.Duration // of that reply, 0 while unknown
+	seen     time.Time     // last authenticated packet from it
+	asked    time.Time     // last probe caused by seeing it
 }
 
 // check is a row of probes on the current path. A strict check is passed only
@@ -353,7 +354,7 @@ func (s *Selector) Replied(now time.Time, p Path, id uint64) bool {
 	sample := now.Sub(s.probes[i].sent)
 	s.probes = slices.Delete(s.probes, i, i+1)
 	k := s.remember(p)
-	k.answered = now
+	k.answered, k.rtt = now, sample
 	if p == s.current {
 		s.currentReplied(sample)
 		return true
@@ -361,7 +362,6 @@ func (s *Selector) Replied(now time.Time, p Path, id uint64) bool {
 	switch {
 	case s.better(now, k):
 		s.use(now, p)
-		s.rtt = sample
 	case s.check.active && !p.Relayed():
 		// The current path was asked no later; it has had its time soon.
 		s.check.next = earlier(s.check.next, now.Add(sample+replyMargin))
@@ -427,7 +427,7 @@ func (s *Selector) use(now time.Time, p Path) {
 		s.relayUse = now
 	}
 	if p != s.current {
-		s.rtt = 0
+		s.rtt = s.remember(p).rtt
 		s.current = p
 		s.out = append(s.out, Action{Op: OpUse, Path: p})
 		if p.Relayed() {

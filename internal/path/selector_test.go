@@ -361,3 +361,17 @@ func TestSelectorAddressChangeChecksAndAnnounces(t *testing.T) {
 		t.Errorf("got %v, want a probe, an announcement and the request for a relay", b.log)
 	}
 }
+
+func TestSelectorKnowsTheRoundTripOfThePathItChangesTo(t *testing.T) {
+	b := newBench(t, true)
+	b.open[direct], b.open[relay] = true, true
+	b.sending, b.hearing = true, true
+	b.SetRelay(b.now, relay)
+	b.Established(b.now, direct)
+	b.run(2 * time.Second)
+	b.open[direct] = false
+	b.run(3 * time.Second)
+	if b.Current() != relay || b.RTT() < b.rtt || b.RTT() > 2*b.rtt {
+		t.Fatalf("path %v with RTT %v, want %v with about %v", b.Current(), b.RTT(), relay, b.rtt)
+	}
+}

@@ -5,7 +5,9 @@ import "time"
 const (
 	// maxQuestions is how many questions are in work at once; more are dropped and counted, the one who
 	// asks repeats.
-	maxQuestions = 256
+	maxQuestions = 1024
+	// maxClientQuestions is how many of them may be of one client (on a node: of the host's stub resolver).
+	maxClientQuestions = 256
 	// maxConnections is how many TCP connections each listener holds; the accept loop waits above it.
 	maxConnections = 64
 	// maxUDPMessage is the longest datagram that is read, from either side.

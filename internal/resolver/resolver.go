@@ -67,7 +67,7 @@ type Resolver struct {
 	udp     []*net.UDPConn
 	tcp     []*net.TCPListener
 	flights singleflight.Group
-	slots   chan struct{} // one token per question in work
+	work    *admission
 	metrics *metrics
 }
 
@@ -81,7 +81,7 @@ func New(o Options) (*Resolver, error) {
 		return nil, err
 	}
 	o.Zone.Domain = strings.ToLower(strings.Trim(o.Zone.Domain, "."))
-	r := &Resolver{options: o, slots: make(chan struct{}, maxQuestions), metrics: m}
+	r := &Resolver{options: o, work: newAdmission(), metrics: m}
 	for _, a := range o.Listen {
 		if err := r.listen(a); err != nil {
 			r.close()

@@ -343,8 +343,8 @@ func TestQuestionsAboveTheBoundAreDroppedAndCounted(t *testing.T) {
 		q, _ := new(dns.Msg).SetQuestion(fmt.Sprintf("n%d.lab.example.", i), dns.TypeA).Pack()
 		_, _ = conn.Write(q)
 	}
-	if n := len(r.slots); n != maxQuestions {
-		t.Errorf("%d questions in work, want %d", n, maxQuestions)
+	if n := len(r.work.slots); n != maxClientQuestions {
+		t.Errorf("%d questions of one client in work, want %d", n, maxClientQuestions)
 	}
 	close(release)
 }

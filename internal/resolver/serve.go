@@ -21,16 +21,15 @@ func (r *Resolver) serveUDP(ctx context.Context, conn *net.UDPConn, wg *sync.Wai
 		if err != nil {
 			continue // an ICMP error of an earlier answer
 		}
-		query := bytes.Clone(buf[:n])
-		select {
-		case r.slots <- struct{}{}:
-		default:
+		client := from.Addr().Unmap()
+		if !r.work.enter(client) {
 			r.metrics.count("any", "busy")
 			continue
 		}
+		query := bytes.Clone(buf[:n])
 		wg.Go(func() {
-			defer func() { <-r.slots }()
-			if reply := r.answer(ctx, from.Addr().Unmap(), query, "udp"); reply != nil {
+			defer r.work.leave(client)
+			if reply := r.answer(ctx, client, query, "udp"); reply != nil {
 				_, _ = conn.WriteToUDPAddrPort(reply, from)
 			}
 		})
@@ -85,18 +84,18 @@ func (r *Resolver) serveConnection(ctx context.Context, conn *net.TCPConn) {
 	}
 }
 
-// limited waits for a free slot: a TCP client has to wait, it cannot flood.
+// limited waits for a place: a TCP client has to wait, it cannot flood.
 func (r *Resolver) limited(ctx context.Context, from netip.Addr, query []byte) []byte {
-	select {
-	case r.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil
+	for !r.work.enter(from) {
+		if pause(ctx); ctx.Err() != nil {
+			return nil
+		}
 	}
-	defer func() { <-r.slots }()
+	defer r.work.leave(from)
 	return r.answer(ctx, from, query, "tcp")
 }
 
-// pause keeps a failing accept (out of file descriptors) from spinning.
+// pause keeps a failing accept (out of file descriptors) and a wait for a place from spinning.
 func pause(ctx context.Context) {
 	select {
 	case <-ctx.Done():

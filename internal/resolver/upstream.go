@@ -85,8 +85,8 @@ func answers(reply, query []byte) bool {
 	if len(reply) < headerSize || reply[2]&0x80 == 0 || !bytes.Equal(reply[:2], query[:2]) {
 		return false
 	}
-	if binary.BigEndian.Uint16(reply[4:]) == 0 { // errors may come without the question
-		return true
+	if binary.BigEndian.Uint16(reply[4:]) == 0 { // errors may come without the question, answers may not
+		return reply[3]&0xf != dns.RcodeSuccess && binary.BigEndian.Uint16(reply[6:]) == 0
 	}
 	asked, ok := parseQuestion(query)
 	if !ok || !asked.plain {
@@ -96,7 +96,8 @@ func answers(reply, query []byte) bool {
 	if err != nil || end+4 > len(reply) {
 		return false
 	}
-	return dns.CanonicalName(name) == dns.Fqdn(asked.name) && binary.BigEndian.Uint16(reply[end:]) == asked.qtype
+	return dns.CanonicalName(name) == dns.Fqdn(asked.name) && binary.BigEndian.Uint16(reply[end:]) == asked.qtype &&
+		binary.BigEndian.Uint16(reply[end+2:]) == asked.class
 }
 
 // serverFailure answers a query with SERVFAIL and its question, nil if the query cannot be read.

@@ -26,8 +26,6 @@ const (
 	// that of the largest immediate answer (RegistrationAck with an IPv6
 	// address), so that no request is smaller than its answer.
 	minRequestBody = 64
-	// counterShift leaves room for 2^24 datagrams per second of a ticket's life.
-	counterShift = 24
 
 	// registrationRetry is the time to the first repetition of a registration;
 	// it doubles with each one up to registrationRetryMax.

@@ -39,8 +39,9 @@ type Credentials struct {
 	// Servers are the NMS addresses that this host can reach, the preferred
 	// one first. The next one is tried when one does not answer.
 	Servers []netip.AddrPort
-	// ServerTime is when the ticket was given, by the AS's clock. The counters
-	// of the datagrams start from it, so that they also grow over a restart.
+	// ServerTime is the present time by the AS's clock. The counters of the
+	// datagrams start from its nanoseconds, so that they also grow when an
+	// identity ends and begins again with the same ticket.
 	ServerTime time.Time
 }
 
@@ -131,7 +132,7 @@ func (c *Client) Renew(now time.Time, cred Credentials) {
 func (c *Client) setCredentials(cred Credentials) {
 	c.cred = cred
 	c.keys = identity.NewSignalKeys(cred.SessionKey)
-	c.counter = max(c.counter, uint64(max(0, cred.ServerTime.Unix()))<<counterShift)
+	c.counter = max(c.counter, uint64(max(0, cred.ServerTime.UnixNano())))
 	if c.server >= len(cred.Servers) {
 		c.server = 0
 	}

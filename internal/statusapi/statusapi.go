@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,6 +96,9 @@ func removeStale(path string) error {
 		return fmt.Errorf("%w: %s answers; stop it first or choose another statusSocket", ErrRunning, path)
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
+		if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
+			return fmt.Errorf("statusapi: %s is no socket; remove it or choose another statusSocket", path)
+		}
 		if err := os.Remove(path); err != nil {
 			return fmt.Errorf("statusapi: remove the stale socket: %w", err)
 		}

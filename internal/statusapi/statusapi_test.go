@@ -101,6 +101,20 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	serve(t, o)
 }
 
+func TestAFileInThePlaceOfTheSocketIsKept(t *testing.T) {
+	o := options(t)
+	o.Socket = filepath.Join(t.TempDir(), "notes.txt")
+	if err := os.WriteFile(o.Socket, []byte("notes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(o); err == nil {
+		t.Error("a file was taken for a stale socket")
+	}
+	if b, err := os.ReadFile(o.Socket); err != nil || string(b) != "notes" {
+		t.Errorf("the file is gone: %v", err)
+	}
+}
+
 func TestAnAgentThatDoesNotRunIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "node.sock")
 	err := NewClient(path).Status(context.Background(), nil)

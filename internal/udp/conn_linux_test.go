@@ -1,6 +1,8 @@
 package udp
 
 import (
+	"golang.org/x/sys/unix"
+
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -306,5 +308,24 @@ func BenchmarkLoopback(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N*len(out))/b.Elapsed().Seconds(), "datagrams/s")
 		})
+	}
+}
+
+// A peer may name the broadcast address of a network of this host as its own.
+func TestBroadcastIsForbidden(t *testing.T) {
+	c, err := Listen(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, s := range c.(*conn).sockets {
+		raw, err := s.udp.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := -1
+		if err := raw.Control(func(fd uintptr) { value, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST) }); err != nil || value != 0 {
+			t.Errorf("SO_BROADCAST is %d, %v", value, err)
+		}
 	}
 }

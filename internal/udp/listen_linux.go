@@ -142,6 +142,9 @@ func listenFamily(o Options, isIPv6 bool, addr netip.Addr, port uint16) (*socket
 		return nil, fmt.Errorf("udp: listen on %s %s: %w", network, address, err)
 	}
 	s.udp = pc.(*net.UDPConn)
+	if err := forbidBroadcast(s.udp); err != nil {
+		return nil, errors.Join(err, s.udp.Close())
+	}
 	if isIPv6 {
 		s.batch = ipv6.NewPacketConn(s.udp)
 	} else {
@@ -171,6 +174,21 @@ func (s *socket) configure(fd int, o Options) error {
 	s.segment.Store(err == nil)
 	_, err = unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO)
 	s.canGather = err == nil
+	return nil
+}
+
+// forbidBroadcast undoes what package net sets: a peer may name a broadcast address of a
+// network of this host as its own, and only the kernel knows them all.
+func forbidBroadcast(c *net.UDPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("udp: forbid broadcast: %w", err)
+	}
+	var inner error
+	err = raw.Control(func(fd uintptr) { inner = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0) })
+	if err = errors.Join(err, inner); err != nil {
+		return fmt.Errorf("udp: forbid broadcast: %w", err)
+	}
 	return nil
 }
 

@@ -1,10 +1,11 @@
 package rest
 
 import (
-	"fmt"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 
 	"github.com/labstack/echo/v4"
 
@@ -23,7 +24,20 @@ func (strictBinder) Bind(v any, c echo.Context) error {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBodyBytes))
 	if err != nil {
-		return fmt.Errorf("read the body: %w", err)
+		return unread(err)
 	}
 	return api.Decode(body, v)
+}
+
+// unread says why a body was not read; whatever it is, the manager is not at
+// fault.
+func unread(err error) *problem {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return refuse(http.StatusRequestEntityTooLarge, typeBlank, "the body is larger than %d bytes", tooLarge.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse(http.StatusRequestTimeout, typeBlank, "the body did not arrive within %s; send it again", requestTimeout)
+	}
+	return refuse(http.StatusBadRequest, typeBlank, "the body did not arrive whole: %v", err)
 }

@@ -68,14 +68,11 @@ func asProblem(err error) *problem {
 	var p *problem
 	var faults api.FieldErrors
 	var httpError *echo.HTTPError
-	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &faults) && len(faults) > 0:
 		return invalid(faults)
-	case errors.As(err, &tooLarge):
-		return refuse(http.StatusRequestEntityTooLarge, typeBlank, "the body is larger than %d bytes", tooLarge.Limit)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return &problem{status: http.StatusServiceUnavailable, typ: typeUnavailable, cause: err, detail: "the database (etcd) did not answer in time; " +
 			"if this was a write it may or may not have happened: read the resource or repeat the request; " +
@@ -100,6 +97,8 @@ func fromEcho(e *echo.HTTPError) *problem {
 	switch e.Code {
 	case http.StatusNotFound:
 		p.detail = "there is nothing at this path; see /openapi.json for the paths there are"
+	case http.StatusBadRequest: // of all parameters only this one is not a text
+		p.typ, p.detail = typeInvalid, "query parameter \"watch\" must be true or false"
 	case http.StatusMethodNotAllowed:
 		p.detail = "this method is not possible at this path; see /openapi.json"
 	}

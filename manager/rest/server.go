@@ -80,7 +80,7 @@ func (s *Server) Handler() http.Handler {
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.Binder = strictBinder{}
 	e.HTTPErrorHandler = s.handleError
-	e.Use(s.observe, s.recoverPanic, s.authorise, limitTime, knownQuery)
+	e.Use(s.observe, s.recoverPanic, limitTime, s.authorise, liftDeadlines, knownQuery)
 	RegisterHandlers(e, NewStrictHandler(s, nil))
 	return e
 }
@@ -127,26 +127,47 @@ func (s *Server) recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// limitTime bounds everything but watches.
+// limitTime bounds everything: also a request that is refused, whose body the
+// HTTP server reads to its end before the connection is used again.
 func limitTime(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		control := http.NewResponseController(c.Response())
-		watch, _ := strconv.ParseBool(c.QueryParam("watch")) // what is not a boolean is refused later
-		if watch && c.Request().Method == http.MethodGet {
-			if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil && !errors.Is(err, http.ErrNotSupported) {
-				return fmt.Errorf("lift the deadlines of a watch: %w", err)
-			}
-			return next(c)
-		}
-		end := time.Now().Add(requestTimeout)
-		if err := errors.Join(control.SetReadDeadline(end), control.SetWriteDeadline(end)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		if err := setDeadlines(c, time.Now().Add(requestTimeout)); err != nil {
 			return fmt.Errorf("set the deadlines of a request: %w", err)
+		}
+		if isWatch(c) {
+			return next(c)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request().Context()), requestTimeout)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))
 		return next(c)
 	}
+}
+
+// liftDeadlines lets an authorised watch go on.
+func liftDeadlines(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if isWatch(c) {
+			if err := setDeadlines(c, time.Time{}); err != nil {
+				return fmt.Errorf("lift the deadlines of a watch: %w", err)
+			}
+		}
+		return next(c)
+	}
+}
+
+func isWatch(c echo.Context) bool {
+	watch, _ := strconv.ParseBool(c.QueryParam("watch")) // what is not a boolean is refused later
+	return watch && c.Request().Method == http.MethodGet
+}
+
+func setDeadlines(c echo.Context, end time.Time) error {
+	control := http.NewResponseController(c.Response())
+	err := errors.Join(control.SetReadDeadline(end), control.SetWriteDeadline(end))
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
 }
 
 // knownQuery refuses misspelt parameters, which would otherwise be ignored.

@@ -272,10 +272,11 @@ func encodeEvent(kind api.WatchEventType, object any) ([]byte, error) {
 	}{kind, object})
 }
 
-// send writes lines and flushes them within watchWriteTimeout.
+// send writes lines and flushes them within watchWriteTimeout. Nothing limits the silence until the next ones: over
+// HTTP/2 a deadline that stays ends the stream also while nothing is written.
 func (st *stream) send(lines ...[]byte) error {
-	if err := st.control.SetWriteDeadline(time.Now().Add(watchWriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return fmt.Errorf("set the deadline of a watch: %w", err)
+	if err := st.deadline(time.Now().Add(watchWriteTimeout)); err != nil {
+		return err
 	}
 	for _, line := range lines {
 		if len(line) == 0 {
@@ -288,6 +289,13 @@ func (st *stream) send(lines ...[]byte) error {
 	}
 	if err := st.control.Flush(); err != nil {
 		return fmt.Errorf("%w: %w", errClient, err)
+	}
+	return st.deadline(time.Time{})
+}
+
+func (st *stream) deadline(end time.Time) error {
+	if err := st.control.SetWriteDeadline(end); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("set the deadline of a watch: %w", err)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package rest
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -174,5 +176,28 @@ func TestABusyWatchIsCheckedToo(t *testing.T) {
 		case <-limit:
 			t.Fatal("the watch outlives its token while it is busy")
 		}
+	}
+}
+
+// deadlines is an answer that notes the deadlines of its writes.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(end time.Time) error {
+	d.set = append(d.set, end)
+	return nil
+}
+
+func TestASilentWatchHasNoDeadline(t *testing.T) {
+	w := newWorld(t)
+	answer := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	st := &stream{server: w.server, w: answer, control: http.NewResponseController(answer)}
+	if err := st.send([]byte("{}\n")); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(answer.set); n != 2 || answer.set[0].IsZero() || !answer.set[1].IsZero() {
+		t.Fatalf("deadlines %v, want one for the write and none afterwards", answer.set)
 	}
 }

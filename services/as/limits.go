@@ -5,12 +5,15 @@ import "time"
 // Bounds of the AS.
 const (
 	// maxConnections bounds the open connections, maxConnectionsPerAddress
-	// those of one source address (devices behind one NAT share it). Further
+	// those of one source address (devices behind one NAT share it) or IPv6 /64. Further
 	// ones are closed at once.
 	maxConnections           = 2048
 	maxConnectionsPerAddress = 256
-	// maxHandshakes bounds the TLS handshakes that run at once.
+	// maxHandshakes bounds the TLS handshakes that run at once, handshakeSlot the
+	// time for which one counts: its work takes some milliseconds, the rest is
+	// waiting for the device.
 	maxHandshakes = 64
+	handshakeSlot = 250 * time.Millisecond
 
 	// handshakeTimeout bounds the TLS handshake, idleTimeout the wait for the
 	// next request, loginTimeout one login with its answer, and

@@ -135,11 +135,21 @@ func (s *Server) closeAll() {
 	}
 }
 
+// source is whom a connection counts for: its address, or the first of its /64
+// for IPv6, where a host has as many addresses as it likes.
 func source(conn net.Conn) netip.Addr {
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap()
+	a, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
 	}
-	return netip.Addr{}
+	return block(a.AddrPort().Addr().Unmap())
+}
+
+func block(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return a
+	}
+	return netip.PrefixFrom(a.WithZone(""), 64).Masked().Addr()
 }
 
 // serve answers the logins of one connection. It returns why the AS ended it,
@@ -197,7 +207,11 @@ func (s *Server) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, []byte
 	defer cancel()
 	select {
 	case s.handshakes <- struct{}{}:
-		defer func() { <-s.handshakes }()
+		// One that is slow gives its place back: those who say nothing must not
+		// keep the others out.
+		release := sync.OnceFunc(func() { <-s.handshakes })
+		defer time.AfterFunc(handshakeSlot, release).Stop()
+		defer release()
 	case <-ctx.Done():
 		return nil, nil, errors.New("too many handshakes at once")
 	}

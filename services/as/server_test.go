@@ -206,6 +206,45 @@ func TestConnectionsAreBounded(t *testing.T) {
 	dial(t, w, address)
 }
 
+func TestAnIPv6HostCountsOnceForAllItsAddresses(t *testing.T) {
+	for _, row := range []struct {
+		a, b string
+		same bool
+	}{
+		{"2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true},
+		{"2001:db8:1:2::1", "2001:db8:1:3::1", false},
+		{"192.0.2.1", "::ffff:192.0.2.1", true},
+		{"192.0.2.1", "192.0.2.2", false},
+	} {
+		if got := source(fakeConn{row.a}) == source(fakeConn{row.b}); got != row.same {
+			t.Errorf("%s and %s: %v, want %v", row.a, row.b, got, row.same)
+		}
+	}
+}
+
+// Strangers who connect and say nothing must not keep devices from logging in.
+func TestSilentConnectionsDoNotTakeThePlacesOfHandshakes(t *testing.T) {
+	w := newWorld(t)
+	address, s := startServer(t, w)
+	for range maxHandshakes {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	waitFor(t, "silent connections", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.open) == maxHandshakes
+	})
+	start := time.Now()
+	dial(t, w, address)
+	if took := time.Since(start); took > handshakeTimeout/2 {
+		t.Errorf("a device has waited %v", took)
+	}
+}
+
 // fakeConn stands for an open connection of an address.
 type fakeConn struct{ addr string }
 

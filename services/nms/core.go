@@ -200,6 +200,9 @@ func (c *Core) admit(now time.Time, r *request, out []Datagram) ([]Datagram, dro
 		}
 	}
 	known := loc != nil && loc.nodeID == r.ticket.NodeID && loc.addr == r.src
+	if !known && state != nil && r.counter < state.window.top {
+		return out, dropReplay // held back on the way: the device has been heard from elsewhere since
+	}
 	if !known && !c.cookies.valid(r.cookie, r.ticket.NodeID, r.src, now) {
 		return c.challenge(now, r, echo, out)
 	}

@@ -145,6 +145,21 @@ func TestReplaysChangeNothing(t *testing.T) {
 	w.mustDrop("a registration replayed after the logout", d.src, captured, dropReplay)
 }
 
+// Somebody on the path keeps a registration back and lets it go when the device is elsewhere.
+func TestARegistrationHeldBackDoesNotMoveTheDeviceBack(t *testing.T) {
+	w := newWorld(t)
+	d := w.node("viewer", 2, "198.51.100.5:4000")
+	d.register()
+	before := d.src
+	held := d.datagram(d.registration()) // with the cookie for the old address
+	d.src = netip.MustParseAddrPort("203.0.113.77:5")
+	d.register()
+	w.mustDrop("the old registration", before, held, dropReplay)
+	if list := w.core.Locations(w.now); len(list) != 1 || list[0].Observed != d.src {
+		t.Errorf("locations %+v", list)
+	}
+}
+
 func TestReplayWindowAgainstAModel(t *testing.T) {
 	var w replayWindow
 	seen := make(map[uint64]bool)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,8 @@ import (
 const (
 	// setUps is the number of tunnels whose set-up is timed.
 	setUps = 100
+	// restartPause keeps the restarts below what the NMS follows of one device: four logins with tickets of one second.
+	restartPause = 300 * time.Millisecond
 	// loadSeconds is the length of each throughput measurement.
 	loadSeconds = 5
 )
@@ -213,6 +216,7 @@ func (f *figures) tunnels(ctx context.Context) error {
 			if err := f.alpha.Process.Stop(); err != nil {
 				return "", err
 			}
+			time.Sleep(restartPause)
 			if err := f.alpha.Start(); err != nil {
 				return "", err
 			}
@@ -247,4 +251,28 @@ func (f *figures) print() {
 		{fmt.Sprintf("tunnel, p50 of %d", len(f.set)), at(50)},
 		{fmt.Sprintf("tunnel, p99 of %d", len(f.set)), at(99)},
 	})
+	f.story.section("programs, memory after all of the above")
+	f.story.table(f.programs())
+}
+
+// programs lists size on disk and resident memory of each program.
+func (f *figures) programs() [][]string {
+	rows := [][]string{{"program", "size", "RSS"}}
+	mebibytes := func(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
+	for _, program := range []struct {
+		name    string
+		process *lab.Process
+	}{{"cyphonicd", f.Cloud()}, {"cyphonic-node", f.beta.Process}, {"cyphonic-adapter", f.adapter.Process}, {"cyphonicctl", nil}} {
+		size, rss := "–", "–"
+		if info, err := os.Stat(f.Programs.Path(program.name)); err == nil {
+			size = mebibytes(info.Size())
+		}
+		if program.process != nil {
+			if bytes, err := program.process.ResidentBytes(); err == nil {
+				rss = mebibytes(bytes)
+			}
+		}
+		rows = append(rows, []string{program.name, size, rss})
+	}
+	return rows
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/cyphonic/cyphonic/internal/lab"
+	"github.com/cyphonic/cyphonic/internal/lab/overlay"
 )
 
 // runningName is the name of the network that Up leaves running; there is one per machine.
@@ -59,10 +60,8 @@ func (s *site) instructions() {
 	line("    %s exec cam2 curl http://%s/", path("cyphonic-lab"), s.fqdn("viewer"))
 	line("\n  Keep one TCP connection busy, block the direct path, watch it go on, unblock:")
 	line("    %s exec viewer %s helper stream %s:80", path("cyphonic-lab"), path("cyphonic-lab"), s.fqdn("cam1"))
-	line("    %s nft -f - <<<'table inet lab_block { chain f { type filter hook forward priority -300;", enter("inet"))
-	line("      ip saddr 198.51.100.2 ip daddr 198.51.100.130 udp dport 1-65535 drop;")
-	line("      ip saddr 198.51.100.130 ip daddr 198.51.100.2 udp dport 1-65535 drop; }; }'")
-	line("    %s nft delete table inet lab_block", enter("inet"))
+	line("    %s block", path("cyphonic-lab"))
+	line("    %s unblock", path("cyphonic-lab"))
 	line("\n  Capture what the internet sees (nothing readable) and what the camera sends:")
 	line("    %s tcpdump -ni natb -X udp", enter("inet"))
 	line("    %s tcpdump -ni eth0", enter("cam1"))
@@ -98,12 +97,34 @@ func Down(options Options) error {
 	return nil
 }
 
-// Exec replaces this process by a command in a host of the running network.
-func Exec(host string, args []string) error {
+// Block drops UDP between the two translators of the running network, or lets it through again.
+func Block(ctx context.Context, options Options, blocked bool) error {
+	run, err := running()
+	if err != nil {
+		return err
+	}
+	if !blocked {
+		err = run.Unblock(ctx, overlay.Internet)
+		fmt.Fprintln(options.Out, "The direct path is open.")
+		return err
+	}
+	err = run.Block(ctx, overlay.Internet, overlay.BetweenSites())
+	fmt.Fprintln(options.Out, "UDP between NAPT A and NAPT B is dropped: tunnels go through the TRS. Undo with unblock.")
+	return err
+}
+
+// running finds the network that Up left running.
+func running() (lab.Run, error) {
 	run, err := lab.FindRun(runningName)
 	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("no lab is running: start it with make lab")
+		return lab.Run{}, errors.New("no lab is running: start it with make lab")
 	}
+	return run, err
+}
+
+// Exec replaces this process by a command in a host of the running network.
+func Exec(host string, args []string) error {
+	run, err := running()
 	if err != nil {
 		return err
 	}

@@ -12,12 +12,12 @@ import (
 	"github.com/cyphonic/cyphonic/internal/lab/probe"
 )
 
-// attacker opens a general node's interface for crafted frames.
-func (s *system) attacker(t *testing.T, host string) *probe.Attacker {
+// attackerOn opens an interface of a host for crafted frames.
+func (s *system) attackerOn(t *testing.T, host, iface string) *probe.Attacker {
 	t.Helper()
 	var attacker *probe.Attacker
 	err := s.lab.Host(host).Do(func() (err error) {
-		attacker, err = probe.NewAttacker("eth0")
+		attacker, err = probe.NewAttacker(iface)
 		return err
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func TestADeviceThatIsNotInTheListGetsNothing(t *testing.T) {
 func TestForeignAddressesOfAGeneralNodeGoNowhere(t *testing.T) {
 	s, ctx := use(t, time.Minute)
 	calm := s.neighbour(t, ctx, 9011)
-	attacker := s.attacker(t, "mallory")
+	attacker := s.attackerOn(t, "mallory", "eth0")
 	viewer := s.local(t, ctx, "viewer").VirtualIPv4
 	victim := s.local(t, ctx, "cam1").VirtualIPv4
 	inbox, err := s.lab.Host("viewer").ListenUDP(netip.AddrPortFrom(viewer, 9012).String())
@@ -160,7 +160,7 @@ func (s *system) drained(t *testing.T, ctx context.Context, from string, inbox *
 func TestARPSpoofingConvincesNobody(t *testing.T) {
 	s, ctx := use(t, time.Minute)
 	calm := s.neighbour(t, ctx, 9013)
-	attacker := s.attacker(t, "mallory")
+	attacker := s.attackerOn(t, "mallory", "eth0")
 	cam1, cam2 := s.local(t, ctx, "cam1").VirtualIPv4, s.local(t, ctx, "cam2").VirtualIPv4
 	gateway, err := s.gateway(ctx, "cam2")
 	if err != nil {
@@ -211,7 +211,7 @@ func (s *system) gateway(ctx context.Context, device string) (netip.Addr, error)
 
 func TestARogueDHCPServerServesNobody(t *testing.T) {
 	s, ctx := use(t, time.Minute)
-	attacker := s.attacker(t, "mallory")
+	attacker := s.attackerOn(t, "mallory", "eth0")
 	capture, err := s.lab.Host("cam1").Capture(ctx, "eth0", lab.CaptureOptions{Filter: "udp port 68"})
 	if err != nil {
 		t.Fatal(err)

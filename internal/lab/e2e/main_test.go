@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -134,10 +135,41 @@ func run(m *testing.M) int {
 	fmt.Printf("the network of %d nodes and 3 general nodes runs after %.1f s\n", len(nodes()), time.Since(started).Seconds())
 	shared = s
 	code := m.Run()
+	if code == 0 {
+		if err := s.aftermath(); err != nil {
+			fmt.Println("FAIL: after the tests:", err)
+			code = 1
+		}
+	}
 	if code != 0 {
 		keep(s)
 	}
 	return code
+}
+
+// aftermath wants every program to run still, to end in order when asked to, and to have raced and panicked nowhere.
+func (s *system) aftermath() error {
+	processes := map[string]*lab.Process{"cloud": s.Cloud()}
+	for name, agent := range s.agents {
+		processes[name] = agent.Process
+	}
+	var failures error
+	for name, process := range processes {
+		if !process.Running() {
+			failures = errors.Join(failures, fmt.Errorf("%s ended by itself: %w\n%s", name, process.Err(), process.LogTail(20)))
+			continue
+		}
+		failures = errors.Join(failures, process.Stop())
+		if err := process.Err(); err != nil {
+			failures = errors.Join(failures, fmt.Errorf("%s, asked to end by SIGTERM: %w\n%s", name, err, process.LogTail(5)))
+		}
+		for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
+			if strings.Contains(process.Log(), bad) {
+				failures = errors.Join(failures, fmt.Errorf("the log of %s has a %s", name, bad))
+			}
+		}
+	}
+	return failures
 }
 
 // keep ends all programs with their goroutines in the logs, and keeps everything as evidence.

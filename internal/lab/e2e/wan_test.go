@@ -77,7 +77,7 @@ func (s *system) recorded(t *testing.T, ctx context.Context, from string, port u
 		t.Fatal(err)
 	}
 	err = capture.Packets(func(frame []byte) {
-		if payload := probe.UDPPayload(frame); len(payload) > 32 && payload[0] == dataType && payload[1]&controlFlag == 0 {
+		if payload := probe.UDPPayload(frame); userData(payload) {
 			frames = append(frames, bytes.Clone(frame))
 		}
 	})
@@ -106,15 +106,7 @@ func TestReplayedAndDamagedDatagramsAreDroppedAndCounted(t *testing.T) {
 	if n := drain(inbox); n != len(frames) {
 		t.Fatalf("%d of %d datagrams arrived at the application before any attack", n, len(frames))
 	}
-	var injector *probe.Attacker
-	err = s.lab.Host(overlay.Internet).Do(func() (err error) {
-		injector, err = probe.NewAttacker("natb")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer injector.Close()
+	injector := s.attackerOn(t, overlay.Internet, "natb")
 	for _, row := range attacks() {
 		t.Run(row.name, func(t *testing.T) {
 			before := s.drops(t, ctx, "viewer")
@@ -145,6 +137,89 @@ func TestReplayedAndDamagedDatagramsAreDroppedAndCounted(t *testing.T) {
 	if err := s.awaitPath(ctx, "viewer", "desk", "punched"); err != nil {
 		t.Errorf("after the attacks: %v", err)
 	}
+}
+
+// TestReorderedDatagramsArriveOnce holds datagrams back on the way and delivers them in the opposite order, twice.
+func TestReorderedDatagramsArriveOnce(t *testing.T) {
+	s, ctx := use(t, time.Minute)
+	const port, count = 9021, 50
+	viewer := s.local(t, ctx, "viewer").VirtualIPv4
+	inbox, err := s.lab.Host("viewer").ListenUDP(netip.AddrPortFrom(viewer, port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inbox.Close()
+	if err := s.ping(ctx, "desk", viewer.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.awaitPath(ctx, "desk", "viewer", "punched"); err != nil {
+		t.Fatal(err)
+	}
+	capture, err := s.lab.Host(overlay.Internet).Capture(ctx, "nata", lab.CaptureOptions{Filter: "udp and dst host 198.51.100.130"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := s.block(t, ctx, overlay.BetweenSites())
+	conn, err := s.lab.Host("desk").Dial(ctx, "udp", netip.AddrPortFrom(viewer, port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for number := range count {
+		if _, err := conn.Write([]byte{byte(number)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := drain(inbox); n > 0 {
+		t.Fatalf("%d datagrams came through although they are held back", n)
+	}
+	held()
+	if err := capture.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	frames := s.towards(t, capture, "natb")
+	if len(frames) != count {
+		t.Fatalf("%d datagrams held back, want %d", len(frames), count)
+	}
+	injector := s.attackerOn(t, overlay.Internet, "natb")
+	slices.Reverse(frames)
+	for _, want := range []int{count, 0} {
+		for _, frame := range frames {
+			if err := injector.Send(frame); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := drain(inbox); n != want {
+			t.Errorf("%d datagrams arrived in the opposite order, want %d", n, want)
+		}
+	}
+}
+
+// towards takes the user data out of a capture on the internet router and addresses it to a translator's outside.
+func (s *system) towards(t *testing.T, capture *lab.Capture, translator string) (frames [][]byte) {
+	t.Helper()
+	destination, err := s.lab.Host(translator).MAC("wan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := s.lab.Host(overlay.Internet).MAC(translator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = capture.Packets(func(frame []byte) {
+		if payload := probe.UDPPayload(frame); userData(payload) {
+			frames = append(frames, probe.Ethernet(destination, source, 0x0800, probe.ReplaceUDPPayload(frame, payload)[14:]))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frames
+}
+
+// userData tells whether a UDP payload is a datagram of a tunnel that carries an IP packet.
+func userData(payload []byte) bool {
+	return len(payload) > 32 && payload[0] == dataType && payload[1]&controlFlag == 0
 }
 
 type attack struct {

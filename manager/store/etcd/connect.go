@@ -27,18 +27,28 @@ type Endpoints struct {
 	Log             *slog.Logger
 }
 
+// Check tells whether the URLs may be used and the files can be, without
+// connecting.
+func (e Endpoints) Check() error {
+	_, err := e.tls()
+	return err
+}
+
+// tls returns nil for endpoints over http.
+func (e Endpoints) tls() (*tls.Config, error) {
+	secure, err := checkURLs(e.URLs)
+	if err != nil || !secure {
+		return nil, err
+	}
+	return clientTLS(e)
+}
+
 // Connect connects to an external cluster and checks that it answers. The
 // caller closes the client. The client reconnects by itself from then on.
 func Connect(ctx context.Context, e Endpoints) (*clientv3.Client, error) {
-	secure, err := checkURLs(e.URLs)
+	tlsConfig, err := e.tls()
 	if err != nil {
 		return nil, err
-	}
-	var tlsConfig *tls.Config
-	if secure {
-		if tlsConfig, err = clientTLS(e); err != nil {
-			return nil, err
-		}
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: e.URLs, TLS: tlsConfig,

@@ -20,6 +20,7 @@ import (
 type Embedded struct {
 	server *embed.Etcd
 	client *clientv3.Client
+	lock   *os.File
 }
 
 // StartEmbedded starts a server on the data directory dir, which it creates
@@ -32,22 +33,35 @@ func StartEmbedded(ctx context.Context, dir string, log *slog.Logger) (*Embedded
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("protect the data directory: %w", err)
 	}
+	lock, err := lockDirectory(dir)
+	if err != nil {
+		return nil, err
+	}
+	server, err := startMember(ctx, dir, log)
+	if err != nil {
+		_ = lock.Close() // the error of the server is the one to report
+		return nil, fmt.Errorf("start the embedded etcd in %s: %w", dir, err)
+	}
+	return &Embedded{server: server, client: v3client.New(server.Server), lock: lock}, nil
+}
+
+func startMember(ctx context.Context, dir string, log *slog.Logger) (*embed.Etcd, error) {
 	server, err := embed.StartEtcd(embeddedConfig(dir, log))
 	if err != nil {
-		return nil, fmt.Errorf("start the embedded etcd in %s (is another process using it?): %w", dir, err)
+		return nil, err
 	}
-	startCtx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	select {
 	case <-server.Server.ReadyNotify():
-		return &Embedded{server: server, client: v3client.New(server.Server)}, nil
+		return server, nil
 	case <-server.Server.StopNotify():
 		err = errors.New("the server stopped")
-	case <-startCtx.Done():
-		err = startCtx.Err()
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
 	server.Close()
-	return nil, fmt.Errorf("start the embedded etcd in %s: %w", dir, err)
+	return nil, err
 }
 
 // embeddedConfig describes a cluster of one member without listeners. The
@@ -77,8 +91,10 @@ func (e *Embedded) Client() *clientv3.Client { return e.client }
 // go on (for example when the disk fails).
 func (e *Embedded) Stopped() <-chan struct{} { return e.server.Server.StopNotify() }
 
-// Close stops the client and the server and waits for both.
+// Close stops the client and the server, waits for both and frees the data
+// directory.
 func (e *Embedded) Close() {
 	_ = e.client.Close() // nothing is left to do about a failure
 	e.server.Close()
+	_ = e.lock.Close()
 }
