@@ -2,26 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cyphonic/cyphonic/adapter"
 	"github.com/cyphonic/cyphonic/internal/identity"
+	"github.com/cyphonic/cyphonic/internal/program"
 	"github.com/cyphonic/cyphonic/internal/statusapi"
-)
-
-// Exit codes.
-const (
-	exitOK      = 0
-	exitFailure = 1 // while starting or running
-	exitUsage   = 2 // wrong arguments or configuration
 )
 
 const (
@@ -29,61 +19,35 @@ const (
 	askTimeout        = 20 * time.Second
 )
 
-// runError is a fault of what a verb did; everything else is a usage error.
-type runError struct{ error }
-
-func (e runError) Unwrap() error { return e.error }
-
 // flags are the options of all verbs.
 type flags struct {
-	config, socket, output, logFormat, logLevel string
+	config, socket, output string
+	logging                program.Logging
 }
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot(stdout, stderr)
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
-	_, _ = fmt.Fprintln(stderr, "cyphonic-adapter:", err)
-	if errors.As(err, new(runError)) {
-		return exitFailure
-	}
-	return exitUsage
+	return program.Execute(ctx, newRoot(stdout, stderr), args)
 }
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	var f flags
-	root := &cobra.Command{
-		Use: "cyphonic-adapter", Short: "The gateway for general nodes",
-		Long: `The gateway that makes devices which cannot be changed members of the overlay.
+	root := program.NewRoot("cyphonic-adapter", "The gateway for general nodes", `The gateway that makes devices which cannot be changed members of the overlay.
 
-Exit codes: 0 done, or ended by SIGTERM or SIGINT; 1 failed; 2 wrong arguments or configuration.`,
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs, RunE: needVerb,
-	}
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+Exit codes: 0 done, or ended by SIGTERM or SIGINT; 1 failed; 2 wrong arguments or configuration.`, stdout, stderr)
 	p := root.PersistentFlags()
 	p.StringVar(&f.config, "config", defaultConfigPath, "configuration file")
 	p.StringVar(&f.socket, "socket", "", "status socket; default: that of the configuration")
-	p.StringVar(&f.logFormat, "log-format", "text", "text or json")
-	p.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	root.AddCommand(runCommand(&f, stderr), statusCommand(&f, stdout), configCommand(&f, stdout), versionCommand(stdout))
+	f.logging.AddFlags(p)
+	root.AddCommand(runCommand(&f, stderr), statusCommand(&f, stdout), configCommand(&f, stdout))
 	return root
-}
-
-// needVerb makes a missing or unknown verb an error: without it cobra prints the help and succeeds.
-func needVerb(cmd *cobra.Command, _ []string) error {
-	return fmt.Errorf("name a verb; \"%s --help\" lists them", cmd.CommandPath())
 }
 
 func runCommand(f *flags, stderr io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use: "run", Short: "Run the adapter in the foreground", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLogger(stderr, f.logFormat, f.logLevel)
+			log, err := f.logging.New(stderr)
 			if err != nil {
 				return err
 			}
@@ -91,12 +55,12 @@ func runCommand(f *flags, stderr io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := adapter.New(config, version(), log)
+			a, err := adapter.New(config, program.Version(), log)
 			if err != nil {
 				return err
 			}
 			if err := a.Run(cmd.Context()); err != nil {
-				return runError{err}
+				return program.Fail(err)
 			}
 			return nil
 		},
@@ -115,7 +79,7 @@ func statusCommand(f *flags, stdout io.Writer) *cobra.Command {
 				return err
 			}
 			if f.output == "json" {
-				return printJSON(stdout, s)
+				return program.PrintJSON(stdout, s)
 			}
 			return writeStatus(stdout, s)
 		},
@@ -137,13 +101,13 @@ func ask(ctx context.Context, f *flags, call func(context.Context, *statusapi.Cl
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	if err := call(ctx, statusapi.NewClient(socket)); err != nil {
-		return runError{err}
+		return program.Fail(err)
 	}
 	return nil
 }
 
 func configCommand(f *flags, stdout io.Writer) *cobra.Command {
-	config := &cobra.Command{Use: "config", Short: "About the configuration file", Args: cobra.NoArgs, RunE: needVerb}
+	config := &cobra.Command{Use: "config", Short: "About the configuration file", Args: cobra.NoArgs, RunE: program.NeedVerb}
 	config.AddCommand(&cobra.Command{
 		Use: "validate", Short: "Check the configuration and the trust file it names", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -159,50 +123,4 @@ func configCommand(f *flags, stdout io.Writer) *cobra.Command {
 		},
 	})
 	return config
-}
-
-func versionCommand(stdout io.Writer) *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(stdout, "cyphonic-adapter", version())
-			return err
-		},
-	}
-}
-
-func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %q is not debug, info, warn or error", level)
-	}
-	options := &slog.HandlerOptions{Level: l}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
-	}
-	return nil, fmt.Errorf("--log-format %q is not text or json", format)
-}
-
-func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
-}
-
-// version is what the Go toolchain recorded about the build.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	text := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" || s.Key == "vcs.modified" && s.Value == "true" {
-			text += " " + s.Key + "=" + s.Value
-		}
-	}
-	return text + " " + info.GoVersion
 }

@@ -1,16 +1,6 @@
 // Command cyphonic-adapter is the gateway that makes general nodes members of the overlay.
 package main
 
-import (
-	"context"
-	"os"
-	"os/signal"
-	"syscall"
-)
+import "github.com/cyphonic/cyphonic/internal/program"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal kills: the handler is gone once the first one has come.
-	context.AfterFunc(ctx, stop)
-	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { program.Main(execute) }

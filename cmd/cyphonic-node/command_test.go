@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cyphonic/cyphonic/internal/program"
 )
 
 // try runs one command line.
@@ -31,18 +33,18 @@ func TestExitCodesAndMessages(t *testing.T) {
 		code int
 		want string // in stdout or stderr
 	}{
-		"help":                   {[]string{"--help"}, exitOK, "Exit codes"},
-		"version":                {[]string{"version"}, exitOK, "go1."},
-		"unknown verb":           {[]string{"fly"}, exitUsage, "fly"},
-		"no verb":                {nil, exitUsage, "name a verb"},
-		"config without a verb":  {[]string{"config"}, exitUsage, "name a verb"},
-		"unknown flag":           {[]string{"run", "--fast"}, exitUsage, "--fast"},
-		"no configuration":       {[]string{"run", "--config", filepath.Join(dir, "none.yaml")}, exitUsage, "none.yaml"},
-		"unknown field":          {[]string{"config", "validate", "--config", broken}, exitUsage, "nmae"},
-		"no trust":               {[]string{"config", "validate", "--config", config}, exitUsage, "trust.json"},
-		"log level":              {[]string{"run", "--config", config, "--log-level", "loud"}, exitUsage, "--log-level"},
-		"status, not running":    {[]string{"status", "--socket", filepath.Join(dir, "none.sock")}, exitFailure, "not running"},
-		"status, unknown output": {[]string{"status", "-o", "xml"}, exitUsage, "--output"},
+		"help":                   {[]string{"--help"}, program.ExitOK, "Exit codes"},
+		"version":                {[]string{"version"}, program.ExitOK, "go1."},
+		"unknown verb":           {[]string{"fly"}, program.ExitUsage, "fly"},
+		"no verb":                {nil, program.ExitUsage, "name a verb"},
+		"config without a verb":  {[]string{"config"}, program.ExitUsage, "name a verb"},
+		"unknown flag":           {[]string{"run", "--fast"}, program.ExitUsage, "--fast"},
+		"no configuration":       {[]string{"run", "--config", filepath.Join(dir, "none.yaml")}, program.ExitUsage, "none.yaml"},
+		"unknown field":          {[]string{"config", "validate", "--config", broken}, program.ExitUsage, "nmae"},
+		"no trust":               {[]string{"config", "validate", "--config", config}, program.ExitUsage, "trust.json"},
+		"log level":              {[]string{"run", "--config", config, "--log-level", "loud"}, program.ExitUsage, "--log-level"},
+		"status, not running":    {[]string{"status", "--socket", filepath.Join(dir, "none.sock")}, program.ExitFailure, "not running"},
+		"status, unknown output": {[]string{"status", "-o", "xml"}, program.ExitUsage, "--output"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

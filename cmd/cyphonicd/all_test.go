@@ -14,6 +14,7 @@ import (
 
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/login"
+	"github.com/cyphonic/cyphonic/internal/program"
 	"github.com/cyphonic/cyphonic/internal/signaling"
 	"github.com/cyphonic/cyphonic/internal/wire"
 	"github.com/cyphonic/cyphonic/services/nms"
@@ -248,17 +249,17 @@ func TestWrongConfigurationsDoNotStart(t *testing.T) {
 		"NMS without etcd":   {"nms", "--config", s.configPath()},
 	} {
 		var out strings.Builder
-		if code := execute(t.Context(), args, &out, &out); code != exitUsage {
+		if code := execute(t.Context(), args, &out, &out); code != program.ExitUsage {
 			t.Errorf("%s: exit code %d: %s", name, code, out.String())
 		}
 	}
 	var out strings.Builder
-	if code := execute(t.Context(), []string{"config", "validate", "--config", s.configPath()}, &out, &out); code != exitOK {
+	if code := execute(t.Context(), []string{"config", "validate", "--config", s.configPath()}, &out, &out); code != program.ExitOK {
 		t.Errorf("config validate: exit code %d: %s", code, out.String())
 	}
 	s.edit("cloud/cyphonicd.yaml", "issuer.key", "tls.key")
 	out.Reset()
-	if code := execute(t.Context(), []string{"config", "validate", "--config", s.configPath()}, &out, &out); code != exitUsage || !strings.Contains(out.String(), "as.issuerKeyFile") {
+	if code := execute(t.Context(), []string{"config", "validate", "--config", s.configPath()}, &out, &out); code != program.ExitUsage || !strings.Contains(out.String(), "as.issuerKeyFile") {
 		t.Errorf("a wrong issuer key: exit code %d: %s", code, out.String())
 	}
 }
@@ -286,7 +287,7 @@ func TestConfigValidateRefusesWhatWouldNotStart(t *testing.T) {
 			}
 			var out strings.Builder
 			args := []string{"config", "validate", "--config", s.configPath()}
-			if code := execute(t.Context(), args, &out, &out); code != exitUsage || !strings.Contains(out.String(), "\n"+row.field) {
+			if code := execute(t.Context(), args, &out, &out); code != program.ExitUsage || !strings.Contains(out.String(), "\n"+row.field) {
 				t.Errorf("exit code %d: %s", code, out.String())
 			}
 		})
@@ -303,7 +304,7 @@ func TestAPortInUseIsExplained(t *testing.T) {
 	s.edit("cloud/cyphonicd.yaml", `as: {listen: "127.0.0.1:0"`, `as: {listen: "`+busy.Addr().String()+`"`)
 	var out strings.Builder
 	code := execute(t.Context(), []string{"all", "--config", s.configPath()}, &out, &out)
-	if code != exitFailure || !strings.Contains(out.String(), "as: listen tcp "+busy.Addr().String()) || !strings.Contains(out.String(), "configure another listen address") {
+	if code != program.ExitFailure || !strings.Contains(out.String(), "as: listen tcp "+busy.Addr().String()) || !strings.Contains(out.String(), "configure another listen address") {
 		t.Errorf("exit code %d: %s", code, out.String())
 	}
 }
@@ -312,7 +313,7 @@ func TestServicesAloneNeedAnEtcdThatAnswers(t *testing.T) {
 	s := newSite(t)
 	var out strings.Builder
 	args := []string{"trs", "--config", s.configPath(), "--etcd-endpoints", "http://127.0.0.1:1"}
-	if code := execute(t.Context(), args, &out, &out); code != exitFailure || !strings.Contains(out.String(), "etcd") {
+	if code := execute(t.Context(), args, &out, &out); code != program.ExitFailure || !strings.Contains(out.String(), "etcd") {
 		t.Errorf("exit code %d: %s", code, out.String())
 	}
 }
