@@ -46,7 +46,6 @@ func TestANewSessionIsNotUsedTowardsAForgedSource(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-
 				a, b := w.node("a", 1, w.net.Host(pubA)), w.node("b", 2, w.net.Host(pubB))
 				stop := fromElsewhere(w, tt.match)
 				a.mustConnect(b)

@@ -1,8 +1,6 @@
 package udp
 
 import (
-	"golang.org/x/sys/unix"
-
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -12,6 +10,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
