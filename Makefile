@@ -32,8 +32,8 @@ figures: install-deps build ## Measure tunnel set-up, RTT and throughput in the 
 	@$(SUDO) bin/cyphonic-lab figures
 
 .PHONY: test
-test: install-deps check build ## Run everything: check, unit tests with fuzz seeds, end-to-end tests (as root or with sudo)
-	@scripts/test
+test: install-deps build ## Run everything: check, unit tests with fuzz seeds, end-to-end tests (as root or with sudo)
+	@failed=0; scripts/check || failed=1; scripts/test || failed=1; exit $$failed
 
 .PHONY: check
 check: ## Format, go vet, staticcheck, layer rules, and whether the generated code is current
@@ -54,7 +54,7 @@ generate: ## Generate code from the specification
 .PHONY: build
 build: ## Build all programs into bin/
 	@mkdir -p bin
-	@CGO_ENABLED=0 go build -trimpath -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
 
 .PHONY: clean
 clean: ## Remove what was built or measured

@@ -207,11 +207,18 @@ func (l *Local) onFailed(now time.Time, ev signaling.Failed) {
 		result = ev.Code.String()
 	}
 	l.e.metrics.directions.WithLabelValues("initiator", result).Inc()
+	if use.check {
+		use.peer.onCheckFailed(now, ev.Code)
+		return
+	}
 	a := use.attempt
 	if a == nil {
 		return // a relay: the selector asks again
 	}
 	a.request = 0
+	if p := l.find(a.target); p != nil && withdrawn(ev.Code) {
+		p.revoke(now, ev.Code.String())
+	}
 	if ev.Code == 0 && l.tryKnown(now, a) {
 		return
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/internal/netsim"
 	"github.com/cyphonic/cyphonic/internal/wire"
@@ -351,5 +353,35 @@ func TestConnectSurvivesLoss(t *testing.T) {
 			t.Errorf("longest interruption %v", gap)
 		}
 		describe(w, "longest interruption %v, %d path changes, path %s", b.longestGap(b.at[0]), a.peer(b).PathChanges, a.peer(b).Path)
+	})
+}
+
+// The NMS takes no ticket of a device that has been made anew, and tells nobody
+// why: the device logs in again by itself.
+func TestADeviceMadeAnewLogsInAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.node("a", 1, w.net.Host(pubA)), w.node("b", 2, w.net.Host(pubB))
+		a.mustConnect(b)
+		b.subject.UID = "uid-of-the-new-b"
+		w.publish()
+		time.Sleep(90 * time.Second) // a keep-alive, its repetitions, and the login
+		if n := testutil.ToFloat64(b.endpoint.metrics.renewals.WithLabelValues("ok")); n != 1 {
+			t.Errorf("%v logins, want 1", n)
+		}
+		a.mustConnect(b)
+		exchange(w, a, b)
+	})
+}
+
+// While the NMS is away the logins become rare: the AS must not suffer for it.
+func TestALongSilenceOfTheNMSMakesFewLogins(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.node("a", 1, w.net.Host(pubA))
+		w.stopNMS()
+		defer w.startNMS()
+		time.Sleep(30 * time.Minute)
+		if n := testutil.ToFloat64(a.endpoint.metrics.renewals.WithLabelValues("ok")); n < 1 || n > 3 {
+			t.Errorf("%v logins in 30 minutes", n)
+		}
 	})
 }

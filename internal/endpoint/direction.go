@@ -41,6 +41,9 @@ func (l *Local) onRouted(now time.Time, ev signaling.Routed) {
 			use.attempt.request = 0
 			use.attempt.fail(now, ErrDenied)
 		}
+		if use.check {
+			use.peer.onChecked(now, err)
+		}
 		return
 	}
 	l.e.metrics.directions.WithLabelValues(role, ev.Kind.String()).Inc()
@@ -51,10 +54,14 @@ func (l *Local) onRouted(now time.Time, ev signaling.Routed) {
 	if use.attempt != nil {
 		use.attempt.request, use.attempt.peer = 0, p
 	}
+	if use.check {
+		p.onChecked(now, nil)
+	}
 	if ev.Kind == wire.RouteRelayed {
 		p.bind(now)
 	}
 	switch {
+	case use.check && p.session == nil: // it has ended meanwhile
 	case p.session != nil && !p.restarted:
 		p.resolve()
 	case ev.Initiator:

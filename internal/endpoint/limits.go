@@ -108,6 +108,20 @@ const (
 	refusedFor = time.Second
 )
 
+// Times after a change of the policy version. With those of the NMS they keep a
+// withdrawn session below 5 s.
+const (
+	// checkSettle is the time in which a direction may have been made before the change.
+	checkSettle = 200 * time.Millisecond
+	// checkSpread is the time over which the requests about all peers are spread,
+	// once for the sessions begun here and once for those begun by the peer.
+	checkSpread = 900 * time.Millisecond
+	// checkRetry is the time to the next request after one without an answer; it
+	// doubles up to checkRetryMax.
+	checkRetry    = time.Second
+	checkRetryMax = time.Minute
+)
+
 // Times of the relay.
 const (
 	bindRetry    = 200 * time.Millisecond

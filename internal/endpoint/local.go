@@ -56,11 +56,12 @@ type Local struct {
 	removed     bool
 }
 
-// purpose is what a direction request was made for: an attempt, or a relay for
-// a peer whose session has no working path.
+// purpose is what a direction request was made for: an attempt, a relay for a
+// peer whose session has no working path, or whether a peer is still allowed.
 type purpose struct {
 	attempt *attempt
 	peer    *peer
+	check   bool
 }
 
 // allows says whether a certificate belongs to the device that was asked for.
@@ -344,9 +345,13 @@ func (l *Local) onEvent(now time.Time, event signaling.Event) {
 	switch ev := event.(type) {
 	case signaling.Registered:
 		l.onRegistered(now, ev)
+	case signaling.PolicyChanged:
+		l.onPolicyChanged(now)
 	case signaling.Unregistered:
 		l.e.metrics.registrations.WithLabelValues("lost").Inc()
 		l.e.log.Warn("registration lost: no answer from the NMS", "local", l.fqdn)
+	case signaling.Unanswered:
+		l.hastenRenewal(now)
 	case signaling.Failed:
 		l.onFailed(now, ev)
 	case signaling.Confirm:

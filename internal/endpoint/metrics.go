@@ -21,6 +21,7 @@ const (
 	dropCookie       = "handshake_cookie"
 	dropHandshake    = "handshake_authentication"
 	dropUnauthorised = "unauthorised_peer"
+	dropUnsettled    = "unsettled_peer" // waits for the NMS after a change of policy
 	dropSimultaneous = "simultaneous_handshake"
 	dropDuplicate    = "duplicate"
 	dropAuth         = "signal_authentication"
@@ -52,6 +53,7 @@ type metrics struct {
 	renewals         *prometheus.CounterVec
 	relays           *prometheus.CounterVec
 	rekeys           prometheus.Counter
+	revocations      *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -75,8 +77,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		locals: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "cyphonic", Subsystem: "endpoint", Name: "locals", Help: "Identities hosted by the endpoint.",
 		}),
-		renewals: counter("renewals_total", "Renewals of tickets and certificates.", "result"),
-		relays:   counter("relay_bindings_total", "Relay bindings, by result.", "result"),
+		renewals:    counter("renewals_total", "Renewals of tickets and certificates.", "result"),
+		revocations: counter("revocations_total", "Peers forgotten because the NMS does not allow them any more, by reason.", "reason"),
+		relays:      counter("relay_bindings_total", "Relay bindings, by result.", "result"),
 		rekeys: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "cyphonic", Subsystem: "endpoint", Name: "rekeys_total", Help: "Sessions that replaced one of the same pair.",
 		}),
@@ -85,7 +88,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.registrations, m.directions, m.handshakes, m.handshakeSeconds, m.pathChanges, m.drops, m.peers, m.locals, m.renewals, m.relays, m.rekeys,
+		m.registrations, m.directions, m.handshakes, m.handshakeSeconds, m.pathChanges, m.drops, m.peers, m.locals, m.renewals, m.relays, m.rekeys, m.revocations,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, errors.Join(errors.New("endpoint: register metrics"), err)

@@ -29,6 +29,7 @@ type peer struct {
 	kind            wire.RouteKind // of the latest direction that was not about a relay
 	authorisedUntil time.Time
 	restarted       bool // the tag has changed since the session was made
+	doubt           doubt
 	unproven        unproven
 	punched         time.Time // when a direction was last answered with punches
 
@@ -102,6 +103,7 @@ func (l *Local) learn(now time.Time, d wire.Direction, asked purpose) (*peer, er
 		p.abandon("peer restarted")
 	}
 	p.tag = d.PeerTag
+	p.doubt.settle(now)
 	p.authorisedUntil = now.Add(authorised)
 	p.candidates = path.Usable(d.Candidates, l.e.families, l.overlay())
 	p.rules = d.Rules
@@ -212,6 +214,7 @@ func (p *peer) remove(now time.Time) {
 	}
 	p.endSession(now)
 	p.detach()
+	p.dropCheck()
 	p.abandon("closed")
 	for len(p.responses) > 0 {
 		p.dropResponse(p.responses[0])
@@ -286,6 +289,7 @@ func (p *peer) tick(now time.Time) {
 	p.tickExpecting(now)
 	p.tickBindings(now)
 	p.tickSession(now)
+	p.tickCheck(now)
 	if !p.busy() && !now.Before(p.authorisedUntil) {
 		p.remove(now)
 		return
@@ -298,7 +302,7 @@ func (p *peer) plan(now time.Time) {
 	if p.local.peers[p.id] != p {
 		return
 	}
-	next := soonest(p.nextInitiation(), p.nextResponse(), p.expecting.next, p.nextBinding(), p.nextSession())
+	next := soonest(p.nextInitiation(), p.nextResponse(), p.expecting.next, p.nextBinding(), p.nextSession(), p.doubt.next)
 	if !p.busy() {
 		next = soonest(next, p.authorisedUntil)
 	}

@@ -64,6 +64,16 @@ func (l *Local) planRenewal(now time.Time) {
 	l.renewal.at = now.Add(max(half, renewMin))
 }
 
+// hastenRenewal brings the next login forward, because the NMS may not take the
+// ticket any more: the device was made anew, or later tickets took its place.
+func (l *Local) hastenRenewal(now time.Time) {
+	r := &l.renewal
+	if r.running || r.tries > 0 || l.renew == nil { // under way, or being retried
+		return
+	}
+	r.at = now
+}
+
 func (l *Local) tickRenewal(now time.Time) {
 	r := &l.renewal
 	if r.at.IsZero() || now.Before(r.at) || r.running {

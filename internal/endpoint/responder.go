@@ -98,6 +98,9 @@ func (l *Local) respond(now time.Time, from path.Path, init wire.HandshakeInit, 
 		reason = dropUnauthorised
 	case !sameNames(machine.Peer(), p.certificate):
 		reason = dropCertificate
+	case p.unsettled():
+		reason = dropUnsettled
+		p.check(now) // the peer repeats its message, and gets an answer once the NMS has given one
 	case p.initiation != nil && tunnel.Wins(l.id, p.id) && now.Sub(p.initiation.started) < deferFor:
 		reason = dropSimultaneous
 	}

@@ -70,6 +70,7 @@ func (p *peer) use(now time.Time, s *epoch) {
 	p.selector.Established(now, s.path)
 	p.act(now) // sets the path
 	p.association.SetSession(s.Session)
+	p.planCheck(now)
 	p.resolve()
 	p.plan(now)
 }

@@ -321,6 +321,8 @@ func (d *device) take(b []byte) {
 	} else {
 		copy(answer[12:16], b[16:20])
 		copy(answer[16:20], b[12:16])
+		copy(answer[20:22], b[22:24])
+		copy(answer[22:24], b[20:22])
 	}
 	_ = d.tun.Send(answer)
 }

@@ -10,6 +10,7 @@ import (
 func FuzzReceive(f *testing.F) {
 	seeder := newNMS(&testing.T{})
 	f.Add(seeder.seal(wire.Challenge{Echo: 1}))
+	f.Add(wire.RegistrationAck{Echo: 1, Observed: observed, TTL: 90, Keepalive: 25, Policy: 7}.AppendBody(nil))
 	f.Add([]byte{0x11, 0x10})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := newNMS(t)

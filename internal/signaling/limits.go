@@ -31,6 +31,10 @@ const (
 	// it doubles with each one up to registrationRetryMax.
 	registrationRetry    = 500 * time.Millisecond
 	registrationRetryMax = 15 * time.Second
+	// unansweredTries is the number of registrations after which Unanswered is
+	// reported, about 16 s; unansweredFactor is by how much it grows each time.
+	unansweredTries  = 6
+	unansweredFactor = 4
 	// serverTries is the number of unanswered registrations after which the
 	// other address of the NMS is tried.
 	serverTries = 3

@@ -14,6 +14,8 @@ type registration struct {
 	recent     [echoes]uint64 // the latest echoes, newest first, 0 = none
 	waiting    bool           // for an acknowledgement
 	tries      int            // unanswered datagrams of the registration under way
+	silent     int            // registrations sent since the last acknowledgement
+	report     int            // the number of them at which Unanswered is due again
 	challenges int            // answered since the last tick that sent
 	next       time.Time      // when to send; zero = at once
 
@@ -21,6 +23,7 @@ type registration struct {
 	expires    time.Time
 	observed   netip.AddrPort
 	nated      bool
+	policy     uint64 // version last heard of, 0 = none
 }
 
 // Register begins a new registration at once: after a change of address, of
@@ -48,6 +51,10 @@ func (c *Client) tickRegistration(now time.Time) {
 	r.challenges = 0
 	r.next = now.Add(c.jitter(backoff(registrationRetry, r.tries, registrationRetryMax)))
 	r.tries++
+	if r.silent++; r.silent == max(r.report, unansweredTries) {
+		r.report = r.silent * unansweredFactor
+		c.events = append(c.events, Unanswered{})
+	}
 	c.sendRegistration()
 }
 
@@ -67,17 +74,21 @@ func (c *Client) sendRegistration() {
 	})
 }
 
-// onAck takes the answer to the registration under way.
+// onAck takes the answer to the registration under way, or what the NMS adds to a recent one: another policy version.
 func (c *Client) onAck(now time.Time, m wire.RegistrationAck) error {
 	r := &c.reg
 	if m.Echo != r.echo || !r.waiting {
-		if slices.Contains(r.recent[:], m.Echo) {
+		switch {
+		case !c.recentEcho(m.Echo):
+			return ErrUnasked
+		case !r.registered || !c.takePolicy(m.Policy):
 			return ErrDuplicate
 		}
-		return ErrUnasked
+		return nil
 	}
 	news := !r.registered || r.observed != m.Observed || r.nated != m.NATed
 	r.waiting, r.registered, r.tries = false, true, 0
+	r.silent, r.report = 0, 0
 	r.observed, r.nated = m.Observed, m.NATed
 	r.expires = now.Add(max(time.Duration(m.TTL)*time.Second, lifetimeMin))
 	keepalive := min(max(time.Duration(m.Keepalive)*time.Second, keepaliveMin), keepaliveMax)
@@ -86,7 +97,20 @@ func (c *Client) onAck(now time.Time, m wire.RegistrationAck) error {
 		c.events = append(c.events, Registered{Observed: m.Observed, NATed: m.NATed})
 		c.releaseRequests(now)
 	}
+	c.takePolicy(m.Policy)
 	return nil
+}
+
+// takePolicy notes the policy version and says whether it has changed.
+func (c *Client) takePolicy(version uint64) (changed bool) {
+	if version == 0 || version == c.reg.policy {
+		return false
+	}
+	if changed = c.reg.policy != 0; changed {
+		c.events = append(c.events, PolicyChanged{})
+	}
+	c.reg.policy = version
+	return changed
 }
 
 // onChallenge repeats what was challenged with the cookie. Because only an

@@ -61,8 +61,17 @@ type Registered struct {
 	NATed    bool
 }
 
+// PolicyChanged reports that something which decides who may talk in the network
+// has changed since this client last heard of it.
+type PolicyChanged struct{}
+
 // Unregistered reports that the NMS has not answered for the location's life.
 type Unregistered struct{}
+
+// Unanswered reports that registrations have stayed without answer for some
+// time, and again after growing times. The NMS is away, or it does not take the
+// credentials any more, which it tells to nobody.
+type Unanswered struct{}
 
 // Failed ends a direction request. Code is 0 when there was no answer in time.
 type Failed struct {
@@ -83,11 +92,13 @@ type Routed struct {
 	wire.RouteDirection
 }
 
-func (Registered) event()   {}
-func (Unregistered) event() {}
-func (Failed) event()       {}
-func (Confirm) event()      {}
-func (Routed) event()       {}
+func (Registered) event()    {}
+func (PolicyChanged) event() {}
+func (Unregistered) event()  {}
+func (Unanswered) event()    {}
+func (Failed) event()        {}
+func (Confirm) event()       {}
+func (Routed) event()        {}
 
 // Client is the state machine. It belongs to one goroutine.
 type Client struct {

@@ -189,7 +189,9 @@ func TestRegistrationIsRepeatedThenKeptAlive(t *testing.T) {
 func TestRegistrationEndsWithItsLife(t *testing.T) {
 	n := newNMS(t)
 	n.register()
-	n.wait(91 * time.Second)
+	n.wait(70 * time.Second)
+	n.c.Events()
+	n.wait(21 * time.Second)
 	onlyEvent[Unregistered](t, n.c)
 	if n.c.Registered() {
 		t.Error("still registered")

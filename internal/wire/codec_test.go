@@ -121,7 +121,7 @@ func codecs() []codec {
 		{name: "signal", sample: signal.Append(nil), recode: recode(ParseSignal, Signal.Append), tail: true},
 		{name: "signal reply", sample: reply.Append(nil), recode: recode(ParseSignalReply, SignalReply.Append), tail: true},
 		body("registration", Registration{Echo: 1, Flags: 2, Candidates: sampleCandidates, Certificate: fill(200, 1)}),
-		body("registration ack", RegistrationAck{Echo: 1, Observed: sampleCandidates[0], NATed: true, TTL: 90, Keepalive: 25}),
+		body("registration ack", RegistrationAck{Echo: 1, Observed: sampleCandidates[0], NATed: true, TTL: 90, Keepalive: 25, Policy: 1 << 60}),
 		body("challenge", Challenge{Echo: 1, Cookie: [16]byte(fill(16, 1))}),
 		body("direction request by FQDN", DirectionRequest{RequestID: 1, Flags: DirectionRelayWanted, Target: Target{FQDN: "cam1.example.internal"}}),
 		body("direction request by IPv4", DirectionRequest{RequestID: 1, Target: Target{Addr: netip.MustParseAddr("100.80.0.9")}}),

@@ -5,7 +5,8 @@ import (
 	"net/netip"
 )
 
-// RegistrationAck answers a Registration that has taken effect. NMS to node.
+// RegistrationAck answers a Registration that has taken effect, and is sent once more when the policy version
+// changes afterwards. NMS to node.
 //
 //	0  kind 2
 //	1  echo u64                    of the Registration
@@ -13,12 +14,14 @@ import (
 //	   NATed u8                    1: the observed address is none of the candidates
 //	   TTL u16                     seconds until the location is forgotten
 //	   keep-alive u16              seconds until the next Registration is due
+//	   policy u64                  version of all that decides who may talk in the network, 0: not said
 type RegistrationAck struct {
 	Echo      uint64
 	Observed  netip.AddrPort
 	NATed     bool
 	TTL       uint16 // seconds
 	Keepalive uint16 // seconds
+	Policy    uint64
 }
 
 // AppendBody writes the body.
@@ -28,7 +31,8 @@ func (m RegistrationAck) AppendBody(dst []byte) []byte {
 	dst = appendAddrPort(dst, m.Observed)
 	dst = appendFlag(dst, m.NATed)
 	dst = binary.BigEndian.AppendUint16(dst, m.TTL)
-	return binary.BigEndian.AppendUint16(dst, m.Keepalive)
+	dst = binary.BigEndian.AppendUint16(dst, m.Keepalive)
+	return binary.BigEndian.AppendUint64(dst, m.Policy)
 }
 
 func parseRegistrationAck(r *reader) RegistrationAck {
@@ -38,5 +42,6 @@ func parseRegistrationAck(r *reader) RegistrationAck {
 		NATed:     r.flag(),
 		TTL:       r.u16(),
 		Keepalive: r.u16(),
+		Policy:    r.u64(),
 	}
 }

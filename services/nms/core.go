@@ -53,6 +53,7 @@ type Core struct {
 	// under mu
 	mu         sync.Mutex
 	replies    uint64 // counter of the reply nonces
+	announced  uint64 // policy version of the snapshot that all locations know
 	locations  map[string]*location
 	directions map[directionKey]*direction
 	byID       map[uint64]*direction

@@ -26,6 +26,7 @@ type direction struct {
 	id, requestID        uint64
 	initiator, responder string // UIDs
 	relayWanted          bool
+	policy               uint64      // version under which it was planned
 	rules                []wire.Rule // as the initiator sees them
 	relays               [2]wire.Relay
 	confirmed            bool
@@ -50,7 +51,7 @@ func (c *Core) requestDirection(now time.Time, r *request, loc *location, body w
 	}
 	key := directionKey{r.subject.UID, body.RequestID}
 	d := c.directions[key]
-	if d != nil && !now.Before(d.expires) {
+	if d != nil && (!now.Before(d.expires) || d.policy != r.snap.PolicyVersion(r.subject.Network)) {
 		c.forget(key, d)
 		d = nil
 	}
@@ -96,7 +97,10 @@ func (c *Core) plan(now time.Time, r *request, loc *location, body wire.Directio
 	if enabled, _ := r.snap.Enabled(target); !enabled || len(rules) == 0 {
 		return nil, wire.FailureDenied
 	}
-	if !online || stillValid(r.snap, target, responder) != dropNone {
+	if responder != nil && stillValid(r.snap, target, responder) != dropNone {
+		return nil, wire.FailureDenied // who is there has lost the name: what others have with it must end
+	}
+	if !online {
 		return nil, wire.FailureOffline
 	}
 	if loc.directions >= maxDirectionsPerDevice || len(c.directions) >= maxDirections {
@@ -105,6 +109,7 @@ func (c *Core) plan(now time.Time, r *request, loc *location, body wire.Directio
 	d := &direction{
 		requestID: body.RequestID, initiator: r.subject.UID, responder: target.UID, rules: rules,
 		relayWanted: body.Flags&wire.DirectionRelayWanted != 0, expires: now.Add(directionTTL),
+		policy: r.snap.PolicyVersion(r.subject.Network),
 	}
 	if err := c.identify(d); err != nil {
 		c.log.Error("direction not planned", "error", err)
@@ -211,7 +216,7 @@ func relaySession(key [32]byte, a, b identity.NodeID) (session [16]byte) {
 // confirm takes the responder's answer and, if it accepts, directs both.
 func (c *Core) confirm(now time.Time, r *request, loc *location, body wire.ConfirmationResponse, out []Datagram) ([]Datagram, dropReason) {
 	d := c.byID[body.DirectionID]
-	if d == nil || !now.Before(d.expires) || d.responder != r.subject.UID {
+	if d == nil || !now.Before(d.expires) || d.responder != r.subject.UID || d.policy != r.snap.PolicyVersion(r.subject.Network) {
 		return out, dropNoDirection
 	}
 	initiator := c.locations[d.initiator]

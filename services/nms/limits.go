@@ -45,6 +45,13 @@ const (
 	relayTokenTTL       = 24 * time.Hour
 	relayBytesPerSecond = 250_000_000
 
+	// announceInterval is how often the server looks for a changed policy version,
+	// announceBatch the number of devices that are told each time, and
+	// announceAgain the least time between two such messages to one device.
+	announceInterval = 100 * time.Millisecond
+	announceBatch    = 4096
+	announceAgain    = time.Second
+
 	// expireInterval is how often the server looks for what has ended.
 	expireInterval = time.Second
 )

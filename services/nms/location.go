@@ -23,8 +23,10 @@ type location struct {
 	addr       netip.AddrPort // observed source; the zero AddrPort after logout
 	nated      bool           // addr is none of the device's own addresses
 	candidates []netip.AddrPort
-	tag        uint32 // the device's receiver tag
-	echo       uint64 // of the latest registration
+	tag        uint32    // the device's receiver tag
+	echo       uint64    // of the latest registration
+	policy     uint64    // version that the device was told last
+	announced  time.Time // when it was told without having asked
 	keys       identity.SignalKeys
 	lastSeen   time.Time
 

@@ -10,6 +10,7 @@ type metrics struct {
 	drops      *prometheus.CounterVec // reason
 	directions *prometheus.CounterVec // outcome
 	truncated  prometheus.Counter
+	withdrawn  prometheus.Counter
 	locations  prometheus.Gauge
 	pending    prometheus.Gauge
 }
@@ -30,13 +31,17 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "cyphonic_nms_rules_truncated_total",
 			Help: "Directions for which access policies gave more rules than fit; the rest is denied.",
 		}),
+		withdrawn: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cyphonic_nms_withdrawn_total",
+			Help: "Locations dropped because the desired state does not admit their device any more.",
+		}),
 		locations: gauge("cyphonic_nms_locations", "Devices in the location table."),
 		pending:   gauge("cyphonic_nms_pending_directions", "Directions under way or remembered for retransmissions."),
 	}
 	for _, reason := range dropReasons() {
 		m.drops.WithLabelValues(string(reason))
 	}
-	for _, c := range []prometheus.Collector{m.received, m.sent, m.drops, m.directions, m.truncated, m.locations, m.pending} {
+	for _, c := range []prometheus.Collector{m.received, m.sent, m.drops, m.directions, m.truncated, m.withdrawn, m.locations, m.pending} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

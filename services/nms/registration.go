@@ -37,10 +37,8 @@ func (c *Core) register(now time.Time, r *request, loc *location, body wire.Regi
 	loc.candidates = usable(body.Candidates, r.snap.Network(r.subject.Network))
 	c.log.Debug("registration", "fqdn", r.subject.FQDN, "node", loc.nodeID.Short(), "observed", r.src,
 		"nated", loc.nated, "candidates", loc.candidates, "moved", moved)
-	return c.reply(r, "registration_ack", wire.RegistrationAck{
-		Echo: body.Echo, Observed: r.src, NATed: loc.nated,
-		TTL: uint16(locationTTL / time.Second), Keepalive: uint16(keepaliveInterval / time.Second),
-	}, out), dropNone
+	loc.policy = r.snap.PolicyVersion(r.subject.Network)
+	return c.reply(r, "registration_ack", loc.ack(body.Echo), out), dropNone
 }
 
 // certifies reports whether a certificate belongs to the ticket. Its signature

@@ -42,6 +42,12 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve the NMS: %w", err)
 	})
 	group.Go(func() error { s.expire(ctx); return nil })
+	group.Go(func() error {
+		if err := s.announce(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("announce policy versions: %w", err)
+		}
+		return nil
+	})
 	return group.Wait()
 }
 
@@ -68,11 +74,37 @@ func (s *Server) serve() error {
 				out = s.core.HandleDatagram(now, m.Addr, datagram, out)
 			}
 		}
-		messages = messages[:0]
-		for _, d := range out {
-			messages = append(messages, udp.Message{Buf: d.Data, N: len(d.Data), Addr: d.To})
+		if messages, err = s.write(out, messages); err != nil {
+			return err
 		}
-		if _, err := s.conn.WriteBatch(messages); err != nil {
+	}
+}
+
+// write sends datagrams. messages is memory to use again.
+func (s *Server) write(out []Datagram, messages []udp.Message) ([]udp.Message, error) {
+	messages = messages[:0]
+	for _, d := range out {
+		messages = append(messages, udp.Message{Buf: d.Data, N: len(d.Data), Addr: d.To})
+	}
+	_, err := s.conn.WriteBatch(messages)
+	return messages, err
+}
+
+// announce tells devices of changed policy versions.
+func (s *Server) announce(ctx context.Context) error {
+	ticker := time.NewTicker(announceInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		out := s.core.PolicyChanged(s.now(), nil)
+		if len(out) == 0 {
+			continue
+		}
+		if _, err := s.write(out, nil); err != nil {
 			return err
 		}
 	}

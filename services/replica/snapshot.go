@@ -92,6 +92,8 @@ type Snapshot struct {
 	byRef    map[Ref]*Subject
 	byFQDN   map[nameKey]*Subject
 	byAddr   map[addrKey]*Subject
+	versions map[string]uint64 // of the policy, by network
+	version  uint64            // of them all
 
 	ticket, relay, access identity.Keyring
 }
@@ -130,6 +132,7 @@ func NewSnapshot(c Contents) (*Snapshot, []error) {
 	for _, subject := range c.Subjects {
 		s.index(subject)
 	}
+	s.policyVersions(c)
 	return s, errs
 }
 

@@ -94,6 +94,8 @@ type system struct {
 	lab     *lab.Lab
 	agents  map[string]*overlay.Agent
 	cameras map[string]*overlay.GeneralNode
+	// lasting is open from before the first test until after the last, from four to beta, which no test disturbs.
+	lasting *stream
 }
 
 // shared is set once by TestMain, before any test.
@@ -134,9 +136,16 @@ func run(m *testing.M) int {
 	}
 	fmt.Printf("the network of %d nodes and 3 general nodes runs after %.1f s\n", len(nodes()), time.Since(started).Seconds())
 	shared = s
+	closeLasting, err := s.openLasting(ctx)
+	if err != nil {
+		fmt.Println("FAIL: open the connection that lasts:", err)
+		keep(s)
+		return 1
+	}
+	defer closeLasting()
 	code := m.Run()
 	if code == 0 {
-		if err := s.aftermath(); err != nil {
+		if err := errors.Join(s.checkLasting(ctx), s.aftermath()); err != nil {
 			fmt.Println("FAIL: after the tests:", err)
 			code = 1
 		}

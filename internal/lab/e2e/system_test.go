@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,8 +27,26 @@ func use(t *testing.T, limit time.Duration) (*system, context.Context) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
+	t.Cleanup(func() { // runs after the cleanup of OnFailure, which makes the directory
+		if t.Failed() {
+			shared.keepStatuses(filepath.Join(evidenceRoot(), strings.ReplaceAll(t.Name(), "/", "_")))
+		}
+	})
 	shared.lab.OnFailure(t, evidenceRoot())
 	return shared, ctx
+}
+
+// keepStatuses writes status and metrics of every agent beside the other evidence; an agent that does not answer is one.
+func (s *system) keepStatuses(directory string) {
+	for name, agent := range s.agents {
+		for _, path := range []string{"/status", "/metrics"} {
+			body, err := agent.Get(context.Background(), path)
+			if err != nil {
+				body = []byte(err.Error())
+			}
+			_ = os.WriteFile(filepath.Join(directory, name+strings.ReplaceAll(path, "/", "-")), body, 0o644)
+		}
+	}
 }
 
 func fqdn(name string) string { return name + "." + domain }
@@ -194,6 +214,7 @@ func (s *system) exchangeUDP(ctx context.Context, from string, to netip.AddrPort
 
 // stream is a TCP connection that is kept busy while the network changes under it.
 type stream struct {
+	opened time.Time
 	report atomic.Pointer[probe.StreamReport]
 	cancel context.CancelFunc
 	ended  chan error
@@ -206,19 +227,26 @@ func (s *system) openStream(t *testing.T, ctx context.Context, from string, to n
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := &stream{ended: make(chan error, 1)}
-	st.report.Store(&probe.StreamReport{})
-	ctx, st.cancel = context.WithCancel(ctx)
-	go func() {
-		_, err := probe.Stream(ctx, conn, 5*time.Millisecond, func(r probe.StreamReport) { st.report.Store(&r) })
-		st.ended <- err
-	}()
+	st := newStream(ctx, conn, 5*time.Millisecond)
 	t.Cleanup(st.cancel)
 	if err := st.progress(ctx, 20); err != nil {
 		t.Fatal(err)
 	}
 	return st
 }
+
+func newStream(ctx context.Context, conn net.Conn, interval time.Duration) *stream {
+	st := &stream{opened: time.Now(), ended: make(chan error, 1)}
+	st.report.Store(&probe.StreamReport{})
+	ctx, st.cancel = context.WithCancel(ctx)
+	go func() {
+		_, err := probe.Stream(ctx, conn, interval, func(r probe.StreamReport) { st.report.Store(&r) })
+		st.ended <- err
+	}()
+	return st
+}
+
+func (st *stream) age() time.Duration { return time.Since(st.opened) }
 
 // progress waits until so many more records have come back.
 func (st *stream) progress(ctx context.Context, records uint64) error {

@@ -96,9 +96,7 @@ func TestReplayedAndDamagedDatagramsAreDroppedAndCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inbox.Close()
-	if err := s.ping(ctx, "desk", viewer.String()); err != nil {
-		t.Fatal(err)
-	}
+	s.reachable(t, ctx, "desk", "viewer")
 	if err := s.awaitPath(ctx, "desk", "viewer", "punched"); err != nil {
 		t.Fatal(err)
 	}
@@ -149,9 +147,7 @@ func TestReorderedDatagramsArriveOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inbox.Close()
-	if err := s.ping(ctx, "desk", viewer.String()); err != nil {
-		t.Fatal(err)
-	}
+	s.reachable(t, ctx, "desk", "viewer")
 	if err := s.awaitPath(ctx, "desk", "viewer", "punched"); err != nil {
 		t.Fatal(err)
 	}

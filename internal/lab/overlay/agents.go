@@ -112,7 +112,7 @@ func (a *Agent) Start() (err error) {
 // Status asks the agent.
 func (a *Agent) Status(ctx context.Context) (Status, error) {
 	var status Status
-	body, err := a.get(ctx, "/status")
+	body, err := a.Get(ctx, "/status")
 	if err != nil {
 		return status, err
 	}
@@ -121,11 +121,12 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 
 // Metrics are the agent's counters in Prometheus' text format.
 func (a *Agent) Metrics(ctx context.Context) (string, error) {
-	body, err := a.get(ctx, "/metrics")
+	body, err := a.Get(ctx, "/metrics")
 	return string(body), err
 }
 
-func (a *Agent) get(ctx context.Context, path string) ([]byte, error) {
+// Get is the body of the agent's answer to GET path on its status socket.
+func (a *Agent) Get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, nil)
