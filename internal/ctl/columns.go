@@ -50,84 +50,96 @@ func of[T api.Object](heading string, value func(T) string) column {
 }
 
 func networkColumns() (narrow, further []column) {
-	return []column{
+	narrow = []column{
 		of("DOMAIN", func(n *api.Network) string { return n.Spec.Domain }),
 		of("IPV4", func(n *api.Network) string { return n.Spec.Ipv4Prefix }),
 		of("IPV6", func(n *api.Network) string { return n.Spec.Ipv6Prefix }),
-	}, []column{
+	}
+	further = []column{
 		of("IPV4-GATEWAY", func(n *api.Network) string { return n.Status.Ipv4Gateway }),
 		of("IPV6-GATEWAY", func(n *api.Network) string { return n.Status.Ipv6Gateway }),
 		of("IPV4-USED", func(n *api.Network) string { return strconv.FormatInt(n.Status.Ipv4Allocated, 10) }),
 		of("IPV6-USED", func(n *api.Network) string { return strconv.FormatInt(n.Status.Ipv6Allocated, 10) }),
 	}
+	return narrow, further
 }
 
 func nodeColumns() (narrow, further []column) {
-	return []column{
+	narrow = []column{
 		of("NETWORK", func(n *api.Node) string { return n.Spec.Network }),
 		of("FQDN", func(n *api.Node) string { return n.Status.Fqdn }),
 		of("IPV4", func(n *api.Node) string { return n.Status.VirtualIPv4 }),
 		of("IPV6", func(n *api.Node) string { return n.Status.VirtualIPv6 }),
 		of("PHASE", func(n *api.Node) string { return phase(n.Status.Phase, n.Spec.Disabled) }),
-	}, []column{
+	}
+	further = []column{
 		of("NODE-ID", func(n *api.Node) string { return n.Status.NodeID }),
 	}
+	return narrow, further
 }
 
 func adapterColumns() (narrow, further []column) {
-	return []column{
+	narrow = []column{
 		of("NETWORK", func(a *api.Adapter) string { return a.Spec.Network }),
 		of("PHASE", func(a *api.Adapter) string { return phase(a.Status.Phase, a.Spec.Disabled) }),
-	}, []column{
+	}
+	further = []column{
 		of("NODE-ID", func(a *api.Adapter) string { return a.Status.NodeID }),
 	}
+	return narrow, further
 }
 
 func generalNodeColumns() (narrow, further []column) {
-	return []column{
+	narrow = []column{
 		of("ADAPTER", func(g *api.GeneralNode) string { return g.Spec.Adapter }),
 		of("MAC", func(g *api.GeneralNode) string { return g.Spec.Mac }),
 		of("FQDN", func(g *api.GeneralNode) string { return g.Status.Fqdn }),
 		of("IPV4", func(g *api.GeneralNode) string { return g.Status.VirtualIPv4 }),
 		of("IPV6", func(g *api.GeneralNode) string { return g.Status.VirtualIPv6 }),
 		of("PHASE", func(g *api.GeneralNode) string { return phase(g.Status.Phase, g.Spec.Disabled) }),
-	}, []column{
+	}
+	further = []column{
 		of("REASON", func(g *api.GeneralNode) string { return g.Status.Reason }),
 		of("NETWORK", func(g *api.GeneralNode) string { return g.Spec.Network }),
 		of("AUTHENTICATION", func(g *api.GeneralNode) string { return string(g.Spec.Authentication.Method) }),
 		of("MODE", func(g *api.GeneralNode) string { return string(g.Spec.AddressMode) }),
 		of("NODE-ID", func(g *api.GeneralNode) string { return g.Status.NodeID }),
 	}
+	return narrow, further
 }
 
 func accessPolicyColumns() (narrow, further []column) {
-	return []column{
+	narrow = []column{
 		of("NETWORK", func(p *api.AccessPolicy) string { return p.Spec.Network }),
 		of("FROM", func(p *api.AccessPolicy) string { return selectorsText(p.Spec.From) }),
 		of("TO", func(p *api.AccessPolicy) string { return selectorsText(p.Spec.To) }),
 		of("RULES", func(p *api.AccessPolicy) string { return rulesText(p.Spec.Rules) }),
-	}, []column{
+	}
+	further = []column{
 		of("MINIMUM-ASSURANCE", func(p *api.AccessPolicy) string { return p.Spec.MinimumAssurance }),
 	}
+	return narrow, further
 }
 
 func cloudServiceColumns() (narrow, further []column) {
-	return []column{
+	narrow = []column{
 		of("SERVICE", func(s *api.CloudService) string { return string(s.Spec.Service) }),
 		of("IPV4", func(s *api.CloudService) string { return s.Spec.Ipv4 }),
 		of("IPV6", func(s *api.CloudService) string { return s.Spec.Ipv6 }),
 		of("PORT", func(s *api.CloudService) string { return strconv.Itoa(int(s.Spec.Port)) }),
-	}, nil
+	}
+	return narrow, nil
 }
 
 func enrollmentTokenColumns() (narrow, further []column) {
-	return []column{
+	narrow = []column{
 		of("SUBJECT", func(t *api.EnrollmentToken) string {
 			return strings.ToLower(string(t.Spec.SubjectKind)) + "/" + t.Spec.SubjectName
 		}),
 		of("PHASE", func(t *api.EnrollmentToken) string { return string(t.Status.Phase) }),
 		of("EXPIRES", func(t *api.EnrollmentToken) string { return timeText(t.Status.ExpirationTimestamp) }),
-	}, nil
+	}
+	return narrow, nil
 }
 
 func phase(phase api.DevicePhase, disabled bool) string {
