@@ -4,8 +4,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# SUDO is empty for root; a lab needs root.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# SUDO is empty for root, and where there is no sudo: the lab then says that it needs root.
+SUDO := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
 PROGRAMS := $(notdir $(wildcard cmd/*))
 # Seconds that `make fuzz` spends on each fuzz function.
 FUZZTIME ?= 30s
