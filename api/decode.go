@@ -16,7 +16,7 @@ const MaxDepth = 32
 
 // Decode reads one JSON document into the struct that into points to. It is strict: a field that the struct does not have (the case of letters counts), a field
 // given twice, a value of another type, or anything after the document is a fault; the faults are returned all at once as FieldErrors and into is left alone then.
-// Null stands for a field that is not given.
+// Null, and an empty list or map where it is optional, stand for a field that is not given.
 func Decode(data []byte, into any) error {
 	tree, found, err := parse(data)
 	if err != nil {
@@ -29,6 +29,7 @@ func Decode(data []byte, into any) error {
 	if err := json.Unmarshal(data, into); err != nil {
 		return FieldErrors{{Detail: err.Error()}}
 	}
+	dropEmpty(reflect.ValueOf(into))
 	return nil
 }
 
