@@ -51,6 +51,10 @@ bench: ## Run all benchmarks
 generate: ## Generate code from the specification
 	@go generate ./...
 
+.PHONY: release-api
+release-api: generate ## Make the API as it is now the one that later changes must not break
+	@cp openapi/openapi.gen.yaml openapi/released.yaml
+
 .PHONY: build
 build: ## Build all programs into bin/
 	@mkdir -p bin

@@ -45,9 +45,13 @@ type Adapter struct {
 	device   *enrolment.Device
 	manager  atomic.Pointer[client.Client]
 	reporter *reporter
+	pusher   *pusher
 	leases   *leases
+	listFile *listFile
 	logins   chan struct{} // one token per login under way
 	cutOff   atomic.Bool   // the AS did not answer the latest login of a general node
+	// listConfirmed is when the manager last confirmed the list in effect, in Unix seconds; 0: never.
+	listConfirmed atomic.Int64
 
 	// Set by open, before anything that uses them runs.
 	segment *lan.Segment
@@ -89,6 +93,10 @@ func New(c Config, version string, log *slog.Logger) (*Adapter, error) {
 	if a.metrics, err = newMetrics(a.registry, a); err != nil {
 		return nil, err
 	}
+	if a.listFile, err = newListFile(c.StateDirectory, c.Name, device.Key()); err != nil {
+		return nil, err
+	}
+	a.pusher = newPusher(c.Name, &a.manager, a.registry, a.metrics, log)
 	return a, nil
 }
 
@@ -120,6 +128,7 @@ func (a *Adapter) Run(ctx context.Context) error {
 	defer stopLast()
 	group.Go(func() error { return a.engine.Run(lastCtx) })
 	group.Go(func() error { return a.reporter.Run(lastCtx) })
+	group.Go(func() error { return a.pusher.Run(lastCtx) })
 	group.Go(func() error { return monitor.Run(ctx) })
 	group.Go(func() error { return a.segment.Run(ctx) })
 	group.Go(func() error { return a.dhcp.Run(ctx) })

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cyphonic/cyphonic/api/client"
@@ -20,7 +21,7 @@ const (
 // follow keeps logged in and follows the general-node list until ctx ends; then it lets all general nodes leave.
 func (a *Adapter) follow(ctx context.Context) {
 	defer a.nodes.stop()
-	l := &list{adapter: a.config.Name, path: filepath.Join(a.config.StateDirectory, "generalnodes.json"), apply: a.nodes.apply, log: a.log}
+	l := &list{adapter: a.config.Name, file: a.listFile, apply: a.nodes.apply, confirmed: &a.listConfirmed, now: time.Now, log: a.log}
 	l.load(ctx)
 	for ctx.Err() == nil {
 		grant, err := a.device.LoginUntil(ctx, func(err error) { a.setPhase(phaseLoggingIn, err.Error()) })
@@ -65,7 +66,8 @@ func (a *Adapter) watch(ctx context.Context, l *list, manager *client.Client, li
 		}
 		if !errors.Is(err, client.ErrWatchEnded) && time.Now().Before(end) {
 			a.setPhase(phaseUp, "manager: "+err.Error())
-			a.log.Warn("the general-node list is not followed at the moment; what is known stays in effect", "error", err)
+			a.log.Warn("the general-node list is not followed at the moment; what is known stays in effect", "error", err,
+				"listConfirmed", time.Unix(a.listConfirmed.Load(), 0).UTC(), "warning", ageWarning(a.listConfirmed.Load(), time.Now()))
 		}
 		pause(ctx, min(attempt, maxFollowBackoff), err)
 		attempt++
@@ -81,4 +83,8 @@ func (a *Adapter) setPhase(phase, reason string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.phase, a.reason = phase, reason
+}
+
+func joinReasons(reasons ...string) string {
+	return strings.Join(slices.DeleteFunc(reasons, func(r string) bool { return r == "" }), "; ")
 }

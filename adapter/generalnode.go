@@ -34,6 +34,7 @@ type segment interface {
 type hosted interface {
 	WaitRegistered(context.Context) error
 	Close()
+	FinalTraffic() (endpoint.Traffic, bool)
 }
 
 // surroundings are what all general nodes of an adapter share.
@@ -66,8 +67,11 @@ type generalNode struct {
 	with *surroundings
 	log  *slog.Logger
 
-	mailbox chan outcome
-	state   atomic.Pointer[snapshot]
+	mailbox    chan outcome
+	state      atomic.Pointer[snapshot]
+	generation atomic.Int64 // of the specification
+	publishing sync.Mutex   // held from a change of state or generation to its report
+	traffic    traffic
 
 	// Owned by Run.
 	machine *machine
@@ -86,6 +90,7 @@ type snapshot struct {
 	reason string
 	port   string
 	nodeID string
+	id     identity.NodeID // the same; zero without a key
 	grant  *login.Grant
 	lease  lan.Lease // valid while admitted
 	since  time.Time
@@ -94,15 +99,17 @@ type snapshot struct {
 // fromOutside marks events that belong to no attempt.
 const fromOutside = -1
 
-func newGeneralNode(name string, spec api.GeneralNodeSpec, with *surroundings) (*generalNode, error) {
-	mac, err := lan.ParseMAC(spec.Mac)
+func newGeneralNode(resource api.GeneralNode, with *surroundings) (*generalNode, error) {
+	mac, err := lan.ParseMAC(resource.Spec.Mac)
 	if err != nil {
 		return nil, err
 	}
+	name := resource.Metadata.Name
 	g := &generalNode{
-		name: name, mac: mac, spec: spec, with: with, log: with.log.With("generalNode", name),
+		name: name, mac: mac, spec: resource.Spec, with: with, log: with.log.With("generalNode", name),
 		mailbox: make(chan outcome, mailboxSize), machine: newMachine(), cancel: func() {},
 	}
+	g.generation.Store(resource.Metadata.Generation)
 	g.state.Store(&snapshot{phase: api.DevicePhaseAbsent, since: time.Now()})
 	return g, nil
 }
@@ -314,6 +321,9 @@ func (g *generalNode) close(ctx context.Context) {
 	}
 	if g.local != nil {
 		g.local.Close()
+		if final, ok := g.local.FinalTraffic(); ok {
+			g.traffic.keep(final)
+		}
 		g.local = nil
 	}
 	g.grant = nil
@@ -324,7 +334,8 @@ func (g *generalNode) publish() {
 	old := g.state.Load()
 	s := &snapshot{phase: g.machine.phase, reason: g.machine.reason, port: g.machine.port, grant: g.grant, since: old.since}
 	if g.key != nil {
-		s.nodeID = g.key.Public().NodeID().String()
+		s.id = g.key.NodeID()
+		s.nodeID = s.id.String()
 	}
 	if g.binding.IPv4.IsValid() {
 		network, err := lan.NewNetwork(g.grant.IPv4Prefix, g.grant.Domain)
@@ -335,9 +346,20 @@ func (g *generalNode) publish() {
 	if old.phase != s.phase {
 		s.since = time.Now()
 	}
+	g.publishing.Lock()
+	defer g.publishing.Unlock()
 	g.state.Store(s)
 	if old.phase != s.phase || old.reason != s.reason || old.nodeID != s.nodeID {
 		g.with.report(g.name, g.status(s))
+	}
+}
+
+// acknowledge takes a generation that leaves the specification as it is, and reports it.
+func (g *generalNode) acknowledge(generation int64) {
+	g.publishing.Lock()
+	defer g.publishing.Unlock()
+	if g.generation.Swap(generation) != generation {
+		g.with.report(g.name, g.status(g.state.Load()))
 	}
 }
 
@@ -347,7 +369,11 @@ func (g *generalNode) status(s *snapshot) api.GeneralNodeStatus {
 	if s.phase == api.DevicePhaseUp {
 		ready.Status = api.ConditionStatusTrue
 	}
-	return api.GeneralNodeStatus{Phase: s.phase, Reason: s.reason, NodeID: s.nodeID, Conditions: []api.Condition{ready}}
+	generation := g.generation.Load()
+	ready.ObservedGeneration = generation
+	return api.GeneralNodeStatus{
+		Phase: s.phase, Reason: s.reason, NodeID: s.nodeID, ObservedGeneration: generation, Conditions: []api.Condition{ready},
+	}
 }
 
 func (g *generalNode) keyPath() string { return filepath.Join(g.with.keys, g.name+".key") }

@@ -3,6 +3,7 @@ package adapter
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,6 +18,11 @@ type metrics struct {
 	phases    *prometheus.Desc
 	drops     *prometheus.Desc
 	unlisted  *prometheus.Desc
+	listAge   *prometheus.Desc
+	devices   deviceMetrics
+	pushes    *prometheus.CounterVec
+	pushBytes prometheus.Counter
+	leftOut   prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer, a *Adapter) (*metrics, error) {
@@ -31,8 +37,22 @@ func newMetrics(registerer prometheus.Registerer, a *Adapter) (*metrics, error) 
 		phases:   prometheus.NewDesc("cyphonic_adapter_general_nodes", "General nodes by phase.", []string{"phase"}, nil),
 		drops:    prometheus.NewDesc("cyphonic_adapter_guard_drops_total", "Frames and packets dropped by the source guard.", []string{"reason"}, nil),
 		unlisted: prometheus.NewDesc("cyphonic_adapter_unlisted_devices", "Devices on the LAN that are not in the list, seen within the last minutes.", nil, nil),
+		listAge:  prometheus.NewDesc("cyphonic_adapter_list_age_seconds", "Time since the manager last confirmed the general-node list in use.", nil, nil),
+		devices:  newDeviceMetrics(),
+		pushes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cyphonic_adapter_telemetry_pushes_total", Help: "Pushes of metrics to the manager by result (ok, base, refused, unreachable).",
+		}, []string{"result"}),
+		pushBytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cyphonic_adapter_telemetry_pushed_bytes_total", Help: "Compressed bytes of the pushes of metrics.",
+		}),
+		leftOut: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "cyphonic_adapter_telemetry_left_out_series", Help: "Series that pushes leave out because the manager takes no more; the status socket shows them.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.logins, m.following, m} {
+	for _, result := range pushResults() {
+		m.pushes.WithLabelValues(result)
+	}
+	for _, c := range []prometheus.Collector{m.logins, m.following, m.pushes, m.pushBytes, m.leftOut, m} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("adapter: register metrics: %w", err)
 		}
@@ -45,6 +65,16 @@ func (m *metrics) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- m.phases
 	descriptions <- m.drops
 	descriptions <- m.unlisted
+	descriptions <- m.listAge
+	m.devices.describe(descriptions)
+}
+
+// phases are those of general nodes, in the order of their lives.
+func phases() []api.DevicePhase {
+	return []api.DevicePhase{
+		api.DevicePhaseAbsent, api.DevicePhaseConnecting, api.DevicePhaseAuthenticating, api.DevicePhaseLoggingIn, api.DevicePhaseRegistering,
+		api.DevicePhaseUp, api.DevicePhaseDown, api.DevicePhaseFailed, api.DevicePhaseDisabled,
+	}
 }
 
 // Collect reads the guard's counters from the kernel.
@@ -55,10 +85,18 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	if !opened {
 		return
 	}
+	if confirmed := m.adapter.listConfirmed.Load(); confirmed != 0 {
+		out <- prometheus.MustNewConstMetric(m.listAge, prometheus.GaugeValue, max(0, time.Since(time.Unix(confirmed, 0)).Seconds()))
+	}
+	all := m.adapter.nodes.all()
 	count := make(map[api.DevicePhase]int)
-	for _, r := range m.adapter.nodes.all() {
+	for _, phase := range phases() {
+		count[phase] = 0
+	}
+	for _, r := range all {
 		count[r.state.Load().phase]++
 	}
+	m.devices.collect(out, all, m.adapter.engine.Usage)
 	for phase, n := range count {
 		out <- prometheus.MustNewConstMetric(m.phases, prometheus.GaugeValue, float64(n), string(phase))
 	}

@@ -80,7 +80,9 @@ func (n *nodes) admissible(items []api.GeneralNode) map[lan.MAC]api.GeneralNode 
 	wanted := make(map[lan.MAC]api.GeneralNode, len(items))
 	refuse := func(g api.GeneralNode, why string) {
 		n.with.log.Warn("general node is not carried", "generalNode", g.Metadata.Name, "reason", why)
-		n.reporter.report(g.Metadata.Name, api.GeneralNodeStatus{Phase: api.DevicePhaseFailed, Reason: why})
+		n.reporter.report(g.Metadata.Name, api.GeneralNodeStatus{
+			Phase: api.DevicePhaseFailed, Reason: why, ObservedGeneration: g.Metadata.Generation,
+		})
 	}
 	for _, g := range items {
 		mac, err := lan.ParseMAC(g.Spec.Mac)
@@ -108,6 +110,7 @@ func (n *nodes) leaving(wanted map[lan.MAC]api.GeneralNode) []*running {
 	for mac, r := range n.byMAC {
 		g, stays := wanted[mac]
 		if stays && g.Metadata.Name == r.name && g.Metadata.Uid == r.resource.Metadata.Uid && g.Spec == r.resource.Spec {
+			r.acknowledge(g.Metadata.Generation)
 			continue
 		}
 		delete(n.byMAC, mac)
@@ -124,7 +127,7 @@ func (n *nodes) start(ctx context.Context, mac lan.MAC, resource api.GeneralNode
 	if n.closed || n.byMAC[mac] != nil {
 		return
 	}
-	g, err := newGeneralNode(resource.Metadata.Name, resource.Spec, n.with)
+	g, err := newGeneralNode(resource, n.with)
 	if err != nil {
 		n.with.log.Error("general node is not carried", "generalNode", resource.Metadata.Name, "error", err)
 		return

@@ -136,40 +136,6 @@ func TestUnusableResourcesAreReportedAndDoNoHarm(t *testing.T) {
 	}
 }
 
-func TestTheListSurvivesARestartAndABrokenFile(t *testing.T) {
-	log, path := slog.New(slog.DiscardHandler), filepath.Join(t.TempDir(), "list.json")
-	var applied []string
-	apply := func(_ context.Context, items []api.GeneralNode) {
-		applied = nil
-		for _, g := range items {
-			applied = append(applied, g.Metadata.Name)
-		}
-	}
-	first := &list{path: path, apply: apply, log: log, items: map[string]api.GeneralNode{}}
-	g := camera("cam1", "02:00:00:00:00:01")
-	first.event(context.Background(), api.WatchEventTypeADDED, &g)
-	applied = nil
-	g.Status.Phase = api.DevicePhaseUp
-	first.event(context.Background(), api.WatchEventTypeMODIFIED, &g)
-	if applied != nil {
-		t.Error("a change of the status was taken for one of the specification")
-	}
-	second := &list{path: path, apply: apply, log: log}
-	second.load(context.Background())
-	if !slices.Equal(applied, []string{"cam1"}) {
-		t.Errorf("after a restart: %v", applied)
-	}
-	second.event(context.Background(), api.WatchEventTypeDELETED, &g)
-	if len(applied) != 0 {
-		t.Errorf("after the deletion: %v", applied)
-	}
-	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	third := &list{path: path, apply: func(context.Context, []api.GeneralNode) { t.Error("applied a broken file") }, log: log}
-	third.load(context.Background())
-}
-
 func TestLeasesAreOfOneDeviceAndEnd(t *testing.T) {
 	log, path := slog.New(slog.DiscardHandler), filepath.Join(t.TempDir(), "leases.json")
 	now, mac := time.Now(), lan.MAC{2, 0, 0, 0, 0, 1}

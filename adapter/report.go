@@ -3,12 +3,18 @@ package adapter
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/api/client"
+	"github.com/cyphonic/cyphonic/internal/enrolment"
 )
 
 // reporter tells the manager the states of general nodes. Only the latest state of each waits, so that a
@@ -71,7 +77,12 @@ func (r *reporter) Run(ctx context.Context) error {
 			continue
 		}
 		r.log.Debug("states not reported", "error", err)
-		pause(ctx, min(attempt, maxFollowBackoff), err)
+		wait := max(client.RetryAfter(err), enrolment.Delay(min(attempt, maxFollowBackoff), err))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
 		attempt++
 		select {
 		case r.wake <- struct{}{}:
@@ -80,7 +91,8 @@ func (r *reporter) Run(ctx context.Context) error {
 	}
 }
 
-// flush sends what waits; what fails waits again unless something newer does.
+// flush sends what waits, a few at a time; what fails waits again unless something newer does. After a failure no more is begun: a manager that has too much
+// to do is not asked for more.
 func (r *reporter) flush(ctx context.Context) error {
 	manager := r.manager.Load()
 	if manager == nil {
@@ -90,26 +102,43 @@ func (r *reporter) flush(ctx context.Context) error {
 	batch := r.waiting
 	r.waiting = make(map[string]api.GeneralNodeStatus)
 	r.mu.Unlock()
-	var failed error
-	for name, s := range batch {
-		if failed == nil {
-			err := r.send(ctx, manager, name, s)
-			if err == nil || client.IsNotFound(err) {
-				continue
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(maxReports)
+	for _, name := range slices.Sorted(maps.Keys(batch)) {
+		group.Go(func() error {
+			err := groupCtx.Err()
+			if err == nil {
+				err = r.settled(name, r.send(ctx, manager, name, batch[name]))
 			}
-			if status := client.StatusOf(err); status >= 400 && status < 500 && status != 401 && status != 409 && status != 429 {
-				r.log.Warn("the manager refuses a state", "generalNode", name, "error", err)
-				continue
+			if err != nil {
+				r.again(name, batch[name])
 			}
-			failed = err
-		}
-		r.mu.Lock()
-		if _, newer := r.waiting[name]; !newer {
-			r.waiting[name] = s
-		}
-		r.mu.Unlock()
+			return err
+		})
 	}
-	return failed
+	return group.Wait()
+}
+
+// settled returns the error of a report that is worth another attempt.
+func (r *reporter) settled(name string, err error) error {
+	switch status := client.StatusOf(err); {
+	case err == nil, client.IsNotFound(err):
+		return nil
+	case status == http.StatusUnauthorized, status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooManyRequests,
+		status < 400, status >= 500:
+		return err
+	}
+	r.log.Warn("the manager refuses a state", "generalNode", name, "error", err)
+	return nil
+}
+
+// again lets a state wait unless a newer one does.
+func (r *reporter) again(name string, s api.GeneralNodeStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, newer := r.waiting[name]; !newer {
+		r.waiting[name] = s
+	}
 }
 
 func (r *reporter) send(ctx context.Context, manager *client.Client, name string, s api.GeneralNodeStatus) error {

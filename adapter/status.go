@@ -63,6 +63,7 @@ func (a *Adapter) Status() Status {
 	}
 	opened := a.opened
 	a.mu.Unlock()
+	s.Reason = joinReasons(s.Reason, ageWarning(a.listConfirmed.Load(), time.Now()))
 	if !opened {
 		return s
 	}

@@ -31,7 +31,7 @@ func TestDecodeObjectReportsEveryFaultWithItsPointer(t *testing.T) {
 		"no time":                     {`{"apiVersion":"cyphonic/v1","kind":"Node","metadata":{"name":"a","creationTimestamp":"today"},"spec":{}}`, []string{"/metadata/creationTimestamp: must be a time"}},
 		"array element":               {`{"apiVersion":"cyphonic/v1","kind":"AccessPolicy","metadata":{"name":"a"},"spec":{"rules":[{},{"ports":[80]}]}}`, []string{"/spec/rules/1/ports/0: is a number, must be a string"}},
 		"other version":               {`{"apiVersion":"cyphonic/v2","kind":"Node"}`, []string{`/apiVersion: is "cyphonic/v2", must be "cyphonic/v1"`}},
-		"no version, unknown kind":    {`{"kind":"Camera"}`, []string{"/apiVersion: is missing", `/kind: is "Camera", must be one of AccessPolicy,`}},
+		"no version, unknown kind":    {`{"kind":"Camera"}`, []string{"/apiVersion: is missing", `/kind: is "Camera", must be one of APIToken, AccessPolicy,`}},
 		"something behind":            {validNode + `{}`, []string{"there is something after the end"}},
 		"cut off":                     {validNode[:40], []string{"not JSON"}},
 		"empty":                       {``, []string{"empty document"}},

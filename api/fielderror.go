@@ -50,7 +50,10 @@ func (f *faults) add(at pointer, format string, args ...any) {
 type pointer string
 
 func (p pointer) key(name string) pointer {
-	return p + "/" + pointer(strings.NewReplacer("~", "~0", "/", "~1").Replace(name))
+	if strings.ContainsAny(name, "~/") { // few have them, and every member of every document comes here
+		name = strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+	}
+	return p + "/" + pointer(name)
 }
 
 func (p pointer) index(i int) pointer { return p + "/" + pointer(strconv.Itoa(i)) }

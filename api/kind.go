@@ -40,18 +40,25 @@ type Kind struct {
 	Short  string        // for command lines; may be empty
 	Rank   int           // a kind refers only to kinds of lower rank: create in this order, delete in the reverse
 	New    func() Object // an empty object with apiVersion and kind set
+	// ReadOnly kinds are written by the manager alone and have neither specification nor status.
+	ReadOnly bool
 }
 
 // Kinds returns all kinds in the order of their ranks.
 func Kinds() []Kind {
 	return []Kind{
-		{"Network", "networks", "net", 0, newObject[Network]},
-		{"CloudService", "cloudservices", "cs", 0, newObject[CloudService]},
-		{"Adapter", "adapters", "", 1, newObject[Adapter]},
-		{"Node", "nodes", "", 2, newObject[Node]},
-		{"GeneralNode", "generalnodes", "gn", 2, newObject[GeneralNode]},
-		{"AccessPolicy", "accesspolicies", "ap", 3, newObject[AccessPolicy]},
-		{"EnrollmentToken", "enrollmenttokens", "et", 3, newObject[EnrollmentToken]},
+		{Name: "Network", Plural: "networks", Short: "net", Rank: 0, New: newObject[Network]},
+		{Name: "CloudService", Plural: "cloudservices", Short: "cs", Rank: 0, New: newObject[CloudService]},
+		{Name: "Role", Plural: "roles", Rank: 0, New: newObject[Role]},
+		{Name: "Adapter", Plural: "adapters", Rank: 1, New: newObject[Adapter]},
+		{Name: "Node", Plural: "nodes", Rank: 2, New: newObject[Node]},
+		{Name: "GeneralNode", Plural: "generalnodes", Short: "gn", Rank: 2, New: newObject[GeneralNode]},
+		{Name: "AccessPolicy", Plural: "accesspolicies", Short: "ap", Rank: 3, New: newObject[AccessPolicy]},
+		{Name: "EnrollmentToken", Plural: "enrollmenttokens", Short: "et", Rank: 3, New: newObject[EnrollmentToken]},
+		{Name: "APIToken", Plural: "apitokens", Short: "at", Rank: 3, New: newObject[APIToken]},
+		{Name: "RoleBinding", Plural: "rolebindings", Short: "rb", Rank: 3, New: newObject[RoleBinding]},
+		{Name: "GitSource", Plural: "gitsources", Short: "gs", Rank: 3, New: newObject[GitSource]},
+		{Name: "Event", Plural: "events", Short: "ev", Rank: 4, New: newObject[Event], ReadOnly: true},
 	}
 }
 
@@ -95,7 +102,8 @@ func (k Kind) DecodeList(data []byte) (List, error) {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return List{}, err
 	}
-	list := k.NewList(raw.Metadata.ResourceVersion, nil)
+	list := k.NewList("", nil)
+	list.Metadata = raw.Metadata
 	for _, item := range raw.Items {
 		object := k.New()
 		if err := json.Unmarshal(item, object); err != nil {

@@ -7,6 +7,24 @@ import (
 	"time"
 )
 
+// Defines values for APITokenPhase.
+const (
+	APITokenPhaseActive  APITokenPhase = "Active"
+	APITokenPhaseExpired APITokenPhase = "Expired"
+)
+
+// Valid indicates whether the value is a known member of the APITokenPhase enum.
+func (e APITokenPhase) Valid() bool {
+	switch e {
+	case APITokenPhaseActive:
+		return true
+	case APITokenPhaseExpired:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AddressMode.
 const (
 	AddressModeDual AddressMode = "dual"
@@ -109,6 +127,72 @@ func (e DevicePhase) Valid() bool {
 	}
 }
 
+// Defines values for EventType.
+const (
+	EventTypeNormal  EventType = "Normal"
+	EventTypeWarning EventType = "Warning"
+)
+
+// Valid indicates whether the value is a known member of the EventType enum.
+func (e EventType) Valid() bool {
+	switch e {
+	case EventTypeNormal:
+		return true
+	case EventTypeWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ManagedOperation.
+const (
+	ManagedOperationApply  ManagedOperation = "Apply"
+	ManagedOperationUpdate ManagedOperation = "Update"
+)
+
+// Valid indicates whether the value is a known member of the ManagedOperation enum.
+func (e ManagedOperation) Valid() bool {
+	switch e {
+	case ManagedOperationApply:
+		return true
+	case ManagedOperationUpdate:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PlanVerdict.
+const (
+	PlanVerdictConfigured PlanVerdict = "configured"
+	PlanVerdictCreated    PlanVerdict = "created"
+	PlanVerdictDeleted    PlanVerdict = "deleted"
+	PlanVerdictPruned     PlanVerdict = "pruned"
+	PlanVerdictRefused    PlanVerdict = "refused"
+	PlanVerdictUnchanged  PlanVerdict = "unchanged"
+)
+
+// Valid indicates whether the value is a known member of the PlanVerdict enum.
+func (e PlanVerdict) Valid() bool {
+	switch e {
+	case PlanVerdictConfigured:
+		return true
+	case PlanVerdictCreated:
+		return true
+	case PlanVerdictDeleted:
+		return true
+	case PlanVerdictPruned:
+		return true
+	case PlanVerdictRefused:
+		return true
+	case PlanVerdictUnchanged:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Protocol.
 const (
 	ProtocolAny  Protocol = "any"
@@ -127,6 +211,30 @@ func (e Protocol) Valid() bool {
 	case ProtocolTcp:
 		return true
 	case ProtocolUdp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RoleSubjectKind.
+const (
+	RoleSubjectKindCertificate RoleSubjectKind = "Certificate"
+	RoleSubjectKindGroup       RoleSubjectKind = "Group"
+	RoleSubjectKindToken       RoleSubjectKind = "Token"
+	RoleSubjectKindUser        RoleSubjectKind = "User"
+)
+
+// Valid indicates whether the value is a known member of the RoleSubjectKind enum.
+func (e RoleSubjectKind) Valid() bool {
+	switch e {
+	case RoleSubjectKindCertificate:
+		return true
+	case RoleSubjectKindGroup:
+		return true
+	case RoleSubjectKindToken:
+		return true
+	case RoleSubjectKindUser:
 		return true
 	default:
 		return false
@@ -223,6 +331,68 @@ func (e WatchEventType) Valid() bool {
 	}
 }
 
+// APIToken A bearer token for programs.
+type APIToken struct {
+	ApiVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Metadata What every resource carries besides its specification and its status.
+	Metadata ObjectMeta `json:"metadata"`
+
+	// Spec What an APIToken shall be.
+	Spec APITokenSpec `json:"spec"`
+
+	// Status What the system observed; written through the status path only, ignored elsewhere.
+	Status APITokenStatus `json:"status,omitempty,omitzero"`
+}
+
+// APITokenList defines model for APITokenList.
+type APITokenList struct {
+	ApiVersion string     `json:"apiVersion"`
+	Items      []APIToken `json:"items"`
+	Kind       string     `json:"kind"`
+	Metadata   ListMeta   `json:"metadata"`
+}
+
+// APITokenPhase defines model for APITokenPhase.
+type APITokenPhase string
+
+// APITokenSpec What an APIToken shall be.
+type APITokenSpec struct {
+	// Description What the token is for.
+	Description string `json:"description,omitempty,omitzero"`
+
+	// Rules What the token may do; besides, role bindings can name it.
+	Rules []RoleRule `json:"rules,omitempty,omitzero"`
+
+	// TtlSeconds Seconds from its creation during which it can be used.
+	TtlSeconds int64 `json:"ttlSeconds,omitempty,omitzero"`
+}
+
+// APITokenStatus What the system observed; written through the status path only, ignored elsewhere.
+type APITokenStatus struct {
+	Conditions []Condition `json:"conditions,omitempty,omitzero"`
+
+	// ExpirationTimestamp When it can no longer be used.
+	ExpirationTimestamp time.Time     `json:"expirationTimestamp,omitempty,omitzero"`
+	Phase               APITokenPhase `json:"phase,omitempty,omitzero"`
+
+	// Token The secret; present only in the answer to the creation, never kept.
+	Token string `json:"token,omitempty,omitzero"`
+
+	// TokenHash Lower-case hex of the SHA-256 of the secret.
+	TokenHash string `json:"tokenHash,omitempty,omitzero"`
+}
+
+// AccessDecision defines model for AccessDecision.
+type AccessDecision struct {
+	// Allowed Whether the subject may.
+	Allowed bool `json:"allowed"`
+
+	// Reason Which role allows it, or what is missing.
+	Reason string `json:"reason,omitempty,omitzero"`
+}
+
 // AccessPolicy Allows flows between devices of a network; what no policy allows is denied.
 type AccessPolicy struct {
 	ApiVersion string `json:"apiVersion"`
@@ -269,6 +439,21 @@ type AccessPolicyStatus struct {
 	Conditions []Condition `json:"conditions,omitempty,omitzero"`
 }
 
+// AccessReview A question about the rights of the subject of the request.
+type AccessReview struct {
+	// Kind Kind of the resource.
+	Kind string `json:"kind"`
+
+	// Name Name of the resource.
+	Name string `json:"name,omitempty,omitzero"`
+
+	// Network Network of the resource; none: cluster-wide, or all networks.
+	Network string `json:"network,omitempty,omitzero"`
+
+	// Verb get, list, watch, create, update, patch, delete or report.
+	Verb string `json:"verb"`
+}
+
 // Adapter A gateway that gives general nodes the functions of a node.
 type Adapter struct {
 	ApiVersion string `json:"apiVersion"`
@@ -306,6 +491,9 @@ type AdapterSpec struct {
 	// Disabled A disabled device can neither log in nor be reached.
 	Disabled bool `json:"disabled,omitempty,omitzero"`
 
+	// Drained A drained adapter lets its general nodes leave and carries none; for maintenance.
+	Drained bool `json:"drained,omitempty,omitzero"`
+
 	// Network Name of the Network it belongs to. It cannot be changed.
 	Network string `json:"network"`
 }
@@ -323,6 +511,83 @@ type AdapterStatus struct {
 
 // AddressMode Which virtual addresses the device is given by DHCP.
 type AddressMode string
+
+// AuditBase Where the chain begins; what was before was removed because of its age or of the number of records.
+type AuditBase struct {
+	// Hash Its hash.
+	Hash string `json:"hash"`
+
+	// Sequence Number of the last record that was removed; 0 if none was.
+	Sequence int64 `json:"sequence"`
+}
+
+// AuditRecord Who did what. Records are never changed; each has the hash of the one before it.
+type AuditRecord struct {
+	// After The resource after; secrets are left out.
+	After json.RawMessage `json:"after,omitempty,omitzero"`
+
+	// Before The resource before; secrets are left out.
+	Before json.RawMessage `json:"before,omitempty,omitzero"`
+
+	// Hash Lower-case hex of the SHA-256 of this record.
+	Hash string `json:"hash"`
+
+	// Kind Kind of the resource.
+	Kind string `json:"kind"`
+
+	// Name Name of the resource.
+	Name string `json:"name,omitempty,omitzero"`
+
+	// Network Network of the resource.
+	Network string `json:"network,omitempty,omitzero"`
+
+	// Outcome allowed: it was done; denied: the subject may not; failed: for another reason.
+	Outcome string `json:"outcome"`
+
+	// PreviousHash Lower-case hex of the SHA-256 of the record before.
+	PreviousHash string `json:"previousHash"`
+
+	// Reason Why it was denied or failed.
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// RemoteAddress Where the request came from.
+	RemoteAddress string `json:"remoteAddress,omitempty,omitzero"`
+
+	// RequestId Identifier of the request.
+	RequestId string `json:"requestId,omitempty,omitzero"`
+
+	// Revision Revision of the store at which it happened.
+	Revision int64 `json:"revision,omitempty,omitzero"`
+
+	// Sequence Place in the chain; 0: not yet in it.
+	Sequence int64 `json:"sequence"`
+
+	// Status HTTP status of the answer.
+	Status int `json:"status,omitempty,omitzero"`
+
+	// Subject Who did it.
+	Subject string `json:"subject"`
+
+	// Time When it happened.
+	Time time.Time `json:"time"`
+
+	// Truncated before and after were too large and are left out.
+	Truncated bool `json:"truncated,omitempty,omitzero"`
+
+	// Verb create, update, patch, delete, report, get, list or login.
+	Verb string `json:"verb"`
+}
+
+// AuditRecordList defines model for AuditRecordList.
+type AuditRecordList struct {
+	ApiVersion string `json:"apiVersion"`
+
+	// Base Where the chain begins; what was before was removed because of its age or of the number of records.
+	Base     AuditBase     `json:"base"`
+	Items    []AuditRecord `json:"items"`
+	Kind     string        `json:"kind"`
+	Metadata ListMeta      `json:"metadata"`
+}
 
 // AuthenticationMethod By MAC address alone, HTTP Basic, or IEEE 802.1X.
 type AuthenticationMethod string
@@ -443,10 +708,58 @@ type EnrollmentTokenStatus struct {
 	UsedTimestamp time.Time `json:"usedTimestamp,omitempty,omitzero"`
 }
 
+// Event Something that happened to a resource. Events go by themselves after a day.
+type Event struct {
+	ApiVersion string `json:"apiVersion"`
+
+	// Count How often it happened.
+	Count int64 `json:"count,omitempty,omitzero"`
+
+	// FirstTimestamp When it happened first.
+	FirstTimestamp time.Time `json:"firstTimestamp,omitempty,omitzero"`
+	Kind           string    `json:"kind"`
+
+	// LastTimestamp When it happened last.
+	LastTimestamp time.Time `json:"lastTimestamp,omitempty,omitzero"`
+
+	// Message One sentence for people.
+	Message string `json:"message"`
+
+	// Metadata What every resource carries besides its specification and its status.
+	Metadata ObjectMeta `json:"metadata"`
+
+	// Network Network of the resource.
+	Network string `json:"network,omitempty,omitzero"`
+
+	// Reason One CamelCase word for programs.
+	Reason string `json:"reason"`
+
+	// Regarding Names a resource.
+	Regarding ObjectReference `json:"regarding"`
+
+	// Source What noticed it.
+	Source string    `json:"source,omitempty,omitzero"`
+	Type   EventType `json:"type"`
+}
+
+// EventList defines model for EventList.
+type EventList struct {
+	ApiVersion string   `json:"apiVersion"`
+	Items      []Event  `json:"items"`
+	Kind       string   `json:"kind"`
+	Metadata   ListMeta `json:"metadata"`
+}
+
+// EventType defines model for EventType.
+type EventType string
+
 // FieldError One fault in a request body.
 type FieldError struct {
 	// Detail What is wrong and what would be right.
 	Detail string `json:"detail"`
+
+	// Owner The field manager that decides about the field.
+	Owner string `json:"owner,omitempty,omitzero"`
 
 	// Pointer Where the fault is: a JSON pointer (RFC 6901) into the request body.
 	Pointer string `json:"pointer"`
@@ -521,6 +834,9 @@ type GeneralNodeStatus struct {
 	// NodeID Identifier of the enrolled device key: lower-case hex of its SHA-256.
 	NodeID string `json:"nodeID,omitempty,omitzero"`
 
+	// ObservedGeneration Generation of the specification that the adapter acts on.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty,omitzero"`
+
 	// Phase Where a device is in its life: Absent (a general node that is not connected), Connecting (link up, not yet identified), Authenticating, LoggingIn (at the AS), Registering (at the NMS), Up, Down (was up), Disabled (by its specification), Failed (see reason or conditions).
 	Phase DevicePhase `json:"phase,omitempty,omitzero"`
 
@@ -534,11 +850,126 @@ type GeneralNodeStatus struct {
 	VirtualIPv6 string `json:"virtualIPv6,omitempty,omitzero"`
 }
 
+// GitFailure defines model for GitFailure.
+type GitFailure struct {
+	// File Path in the repository.
+	File string `json:"file,omitempty,omitzero"`
+
+	// Line Line in the file.
+	Line int `json:"line,omitempty,omitzero"`
+
+	// Message What is wrong.
+	Message string `json:"message"`
+
+	// Pointer JSON pointer into the resource.
+	Pointer string `json:"pointer,omitempty,omitzero"`
+
+	// Resource Kind and name, as in node/viewer.
+	Resource string `json:"resource,omitempty,omitzero"`
+}
+
+// GitSource A folder of a git repository whose manifests the manager keeps applied.
+type GitSource struct {
+	ApiVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Metadata What every resource carries besides its specification and its status.
+	Metadata ObjectMeta `json:"metadata"`
+
+	// Spec What a GitSource shall be.
+	Spec GitSourceSpec `json:"spec"`
+
+	// Status What the system observed; written through the status path only, ignored elsewhere.
+	Status GitSourceStatus `json:"status,omitempty,omitzero"`
+}
+
+// GitSourceList defines model for GitSourceList.
+type GitSourceList struct {
+	ApiVersion string      `json:"apiVersion"`
+	Items      []GitSource `json:"items"`
+	Kind       string      `json:"kind"`
+	Metadata   ListMeta    `json:"metadata"`
+}
+
+// GitSourceSpec What a GitSource shall be.
+type GitSourceSpec struct {
+	// Branch Branch to follow.
+	Branch string `json:"branch,omitempty,omitzero"`
+
+	// IntervalSeconds Seconds between two looks.
+	IntervalSeconds int64 `json:"intervalSeconds,omitempty,omitzero"`
+
+	// KeepRemoved Leave resources alone whose manifests were removed, instead of deleting them.
+	KeepRemoved bool `json:"keepRemoved,omitempty,omitzero"`
+
+	// MaxDeletions A commit that removes more resources than this is not applied.
+	MaxDeletions int64 `json:"maxDeletions,omitempty,omitzero"`
+
+	// Path Folder of the manifests in the repository; none: all of it.
+	Path string `json:"path,omitempty,omitzero"`
+
+	// Role Name of the Role whose rights the manifests are applied with.
+	Role string `json:"role"`
+
+	// SecretName Folder of the manager's secrets directory with the credentials: username and password, or identity and known_hosts; ca.crt for a private authority.
+	SecretName string `json:"secretName,omitempty,omitzero"`
+
+	// Suspend Do not look for now.
+	Suspend bool `json:"suspend,omitempty,omitzero"`
+
+	// Url Where the repository is: https://host/path, ssh://user@host/path or user@host:path.
+	Url string `json:"url"`
+}
+
+// GitSourceStatus What the system observed; written through the status path only, ignored elsewhere.
+type GitSourceStatus struct {
+	// AppliedCommit Commit that was last applied completely.
+	AppliedCommit string      `json:"appliedCommit,omitempty,omitzero"`
+	Conditions    []Condition `json:"conditions,omitempty,omitzero"`
+
+	// Drifted Number of them that are not as the commit says, or not yet so at their adapter.
+	Drifted int64 `json:"drifted,omitempty,omitzero"`
+
+	// Failures What keeps the observed commit from being applied.
+	Failures []GitFailure `json:"failures,omitempty,omitzero"`
+
+	// LastSyncTimestamp When the manager last looked.
+	LastSyncTimestamp time.Time `json:"lastSyncTimestamp,omitempty,omitzero"`
+
+	// ObservedCommit Commit that was last fetched.
+	ObservedCommit string `json:"observedCommit,omitempty,omitzero"`
+
+	// Resources Number of resources of the applied commit.
+	Resources int64 `json:"resources,omitempty,omitzero"`
+}
+
 // ListMeta defines model for ListMeta.
 type ListMeta struct {
+	// Continue Asks for the next page; none: this is the last one.
+	Continue string `json:"continue,omitempty,omitzero"`
+
+	// RemainingItemCount Number of items of the next pages, where it is known.
+	RemainingItemCount int64 `json:"remainingItemCount,omitempty,omitzero"`
+
 	// ResourceVersion Revision of the store that the list shows; a watch may start from it without losing a change.
 	ResourceVersion string `json:"resourceVersion"`
 }
+
+// ManagedFields The fields that one field manager decides about.
+type ManagedFields struct {
+	// Fields JSON pointers of the fields.
+	Fields []string `json:"fields"`
+
+	// Manager Name of the field manager.
+	Manager   string           `json:"manager"`
+	Operation ManagedOperation `json:"operation"`
+
+	// Time When it last changed one of them.
+	Time time.Time `json:"time,omitempty,omitzero"`
+}
+
+// ManagedOperation defines model for ManagedOperation.
+type ManagedOperation string
 
 // Network An overlay network. Devices of different networks never reach each other.
 type Network struct {
@@ -670,11 +1101,20 @@ type ObjectMeta struct {
 	// CreationTimestamp When the manager created the resource.
 	CreationTimestamp time.Time `json:"creationTimestamp,omitempty,omitzero"`
 
+	// DeletionTimestamp When the deletion of the resource was asked for; it goes when the last finalizer is removed.
+	DeletionTimestamp time.Time `json:"deletionTimestamp,omitempty,omitzero"`
+
+	// Finalizers What must be done before the resource may go; whoever does it removes its entry.
+	Finalizers []string `json:"finalizers,omitempty,omitzero"`
+
 	// Generation Counts the changes of the specification; written by the manager.
 	Generation int64 `json:"generation,omitempty,omitzero"`
 
 	// Labels Key-value pairs that access policies select by.
 	Labels map[string]string `json:"labels,omitempty,omitzero"`
+
+	// ManagedFields Who decides about which fields; written by the manager.
+	ManagedFields []ManagedFields `json:"managedFields,omitempty,omitzero"`
 
 	// Name Name of the resource, unique among the resources of its kind; a DNS label. It cannot be changed.
 	Name string `json:"name"`
@@ -688,6 +1128,73 @@ type ObjectMeta struct {
 	// UpdateTimestamp When the specification, labels or annotations last changed.
 	UpdateTimestamp time.Time `json:"updateTimestamp,omitempty,omitzero"`
 }
+
+// ObjectReference Names a resource.
+type ObjectReference struct {
+	// Kind Kind of the resource.
+	Kind string `json:"kind"`
+
+	// Name Name of the resource.
+	Name string `json:"name"`
+
+	// Uid Identifier of the resource.
+	Uid string `json:"uid,omitempty,omitzero"`
+}
+
+// Patch A part of a resource.
+type Patch = json.RawMessage
+
+// Plan What changes would do.
+type Plan struct {
+	// Reachability Which pairs of devices would gain or lose flows.
+	Reachability ReachabilityDifference `json:"reachability"`
+
+	// Results One for each item in the given order, then one for each deletion.
+	Results []PlanResult `json:"results"`
+}
+
+// PlanRequest Changes that somebody thinks of.
+type PlanRequest struct {
+	// ApplySet Name of the apply set that the items belong to.
+	ApplySet string `json:"applySet,omitempty,omitzero"`
+
+	// Deletions Resources to delete.
+	Deletions []ObjectReference `json:"deletions,omitempty,omitzero"`
+
+	// FieldManager Field manager of the apply; default the subject of the request.
+	FieldManager string `json:"fieldManager,omitempty,omitzero"`
+
+	// Force Take over fields that other managers decide about.
+	Force bool `json:"force,omitempty,omitzero"`
+
+	// Items Resources to apply, each as in the body of application/apply-patch+json.
+	Items []json.RawMessage `json:"items"`
+
+	// Prune Delete what belongs to the apply set and is not among the items.
+	Prune bool `json:"prune,omitempty,omitzero"`
+}
+
+// PlanResult defines model for PlanResult.
+type PlanResult struct {
+	// After The resource as it would be.
+	After json.RawMessage `json:"after,omitempty,omitzero"`
+
+	// Before The resource as it is.
+	Before json.RawMessage `json:"before,omitempty,omitzero"`
+
+	// Kind Kind of the resource.
+	Kind string `json:"kind"`
+
+	// Name Name of the resource.
+	Name string `json:"name"`
+
+	// Problem An error as RFC 9457 describes it.
+	Problem Problem     `json:"problem,omitempty,omitzero"`
+	Verdict PlanVerdict `json:"verdict"`
+}
+
+// PlanVerdict defines model for PlanVerdict.
+type PlanVerdict string
 
 // PolicyRule defines model for PolicyRule.
 type PolicyRule struct {
@@ -725,6 +1232,185 @@ type Problem struct {
 // Protocol icmp means ICMP for IPv4 and ICMPv6 for IPv6.
 type Protocol string
 
+// Reachability Whether one device may open flows to another.
+type Reachability struct {
+	// Allowed Whether at least one flow is allowed.
+	Allowed bool `json:"allowed"`
+
+	// Flows The flows that are allowed.
+	Flows []ReachableFlow `json:"flows,omitempty,omitzero"`
+
+	// From Who opens the flow.
+	From string `json:"from"`
+
+	// Reasons Why policies that nearly match do not.
+	Reasons []ReachabilityReason `json:"reasons,omitempty,omitzero"`
+
+	// To Towards whom.
+	To string `json:"to"`
+}
+
+// ReachabilityChange The same change for a number of pairs of devices.
+type ReachabilityChange struct {
+	// Flows The flows.
+	Flows []ReachableFlow `json:"flows,omitempty,omitzero"`
+
+	// From A device that opens the flows.
+	From string `json:"from"`
+
+	// Pairs Number of pairs of devices with this very change.
+	Pairs int64 `json:"pairs"`
+
+	// To A device towards which.
+	To string `json:"to"`
+}
+
+// ReachabilityDifference Which pairs of devices would gain or lose flows.
+type ReachabilityDifference struct {
+	// Gained Examples.
+	Gained []ReachabilityChange `json:"gained,omitempty,omitzero"`
+
+	// GainedPairs Number of ordered pairs of devices of which the first could open flows to the second that it cannot open now.
+	GainedPairs int64 `json:"gainedPairs"`
+
+	// Lost Examples.
+	Lost []ReachabilityChange `json:"lost,omitempty,omitzero"`
+
+	// LostPairs Number of ordered pairs of devices of which the first could no longer open flows to the second that it can open now.
+	LostPairs int64 `json:"lostPairs"`
+
+	// Truncated There are more than the examples.
+	Truncated bool `json:"truncated,omitempty,omitzero"`
+}
+
+// ReachabilityReason defines model for ReachabilityReason.
+type ReachabilityReason struct {
+	// Policy Name of the AccessPolicy; none: not because of a policy.
+	Policy string `json:"policy,omitempty,omitzero"`
+
+	// Reason What does not match.
+	Reason string `json:"reason"`
+}
+
+// ReachableFlow defines model for ReachableFlow.
+type ReachableFlow struct {
+	// Policy Name of the AccessPolicy that allows it.
+	Policy string `json:"policy,omitempty,omitzero"`
+
+	// Ports Destination ports; none: all.
+	Ports []string `json:"ports,omitempty,omitzero"`
+
+	// Protocol icmp means ICMP for IPv4 and ICMPv6 for IPv6.
+	Protocol Protocol `json:"protocol"`
+}
+
+// RestoreReport defines model for RestoreReport.
+type RestoreReport struct {
+	// Keys Number of keys written.
+	Keys int64 `json:"keys"`
+
+	// Resources Number of resources among them.
+	Resources int64 `json:"resources"`
+
+	// Revision Revision of the store afterwards.
+	Revision int64 `json:"revision"`
+
+	// Schema Version of the schema of the backup.
+	Schema int `json:"schema,omitempty,omitzero"`
+
+	// Skipped Number of keys left out.
+	Skipped int64 `json:"skipped,omitempty,omitzero"`
+}
+
+// Role Rights, given to subjects by role bindings.
+type Role struct {
+	ApiVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Metadata What every resource carries besides its specification and its status.
+	Metadata ObjectMeta `json:"metadata"`
+
+	// Spec What a Role shall be.
+	Spec RoleSpec `json:"spec"`
+
+	// Status What the system observed; written through the status path only, ignored elsewhere.
+	Status RoleStatus `json:"status,omitempty,omitzero"`
+}
+
+// RoleBinding Gives the rights of a role to subjects.
+type RoleBinding struct {
+	ApiVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Metadata What every resource carries besides its specification and its status.
+	Metadata ObjectMeta `json:"metadata"`
+
+	// Spec What a RoleBinding shall be.
+	Spec RoleBindingSpec `json:"spec"`
+
+	// Status What the system observed; written through the status path only, ignored elsewhere.
+	Status RoleBindingStatus `json:"status,omitempty,omitzero"`
+}
+
+// RoleBindingList defines model for RoleBindingList.
+type RoleBindingList struct {
+	ApiVersion string        `json:"apiVersion"`
+	Items      []RoleBinding `json:"items"`
+	Kind       string        `json:"kind"`
+	Metadata   ListMeta      `json:"metadata"`
+}
+
+// RoleBindingSpec What a RoleBinding shall be.
+type RoleBindingSpec struct {
+	// Networks Narrows the role to these networks; none: as the role says.
+	Networks []string `json:"networks,omitempty,omitzero"`
+
+	// Role Name of the Role.
+	Role string `json:"role"`
+
+	// Subjects Who has the rights.
+	Subjects []Subject `json:"subjects"`
+}
+
+// RoleBindingStatus What the system observed; written through the status path only, ignored elsewhere.
+type RoleBindingStatus struct {
+	Conditions []Condition `json:"conditions,omitempty,omitzero"`
+}
+
+// RoleList defines model for RoleList.
+type RoleList struct {
+	ApiVersion string   `json:"apiVersion"`
+	Items      []Role   `json:"items"`
+	Kind       string   `json:"kind"`
+	Metadata   ListMeta `json:"metadata"`
+}
+
+// RoleRule Allows each of the verbs on each of the kinds in each of the networks.
+type RoleRule struct {
+	// Kinds Kinds of resources, one of Audit, Backup, Restore, Metrics, Plan and Reachability, or * for all.
+	Kinds []string `json:"kinds"`
+
+	// Networks Names of networks; none, or *: all. Resources that belong to no network need *.
+	Networks []string `json:"networks,omitempty,omitzero"`
+
+	// Verbs get, list, watch, create, update, patch, delete, report (write the status), or * for all.
+	Verbs []string `json:"verbs"`
+}
+
+// RoleSpec What a Role shall be.
+type RoleSpec struct {
+	// Rules What the role allows; what no rule allows is denied.
+	Rules []RoleRule `json:"rules"`
+}
+
+// RoleStatus What the system observed; written through the status path only, ignored elsewhere.
+type RoleStatus struct {
+	Conditions []Condition `json:"conditions,omitempty,omitzero"`
+}
+
+// RoleSubjectKind defines model for RoleSubjectKind.
+type RoleSubjectKind string
+
 // Selector Matches the devices for which every given part matches; an empty selector matches every device of the network.
 type Selector struct {
 	// Kinds Kinds that match; none: all.
@@ -740,8 +1426,22 @@ type Selector struct {
 // ServiceName defines model for ServiceName.
 type ServiceName string
 
+// Subject Somebody or something that makes requests.
+type Subject struct {
+	Kind RoleSubjectKind `json:"kind"`
+
+	// Name Of a User or Group as the identity provider says it, of a Token the name of the APIToken, of a Certificate its first DNS name, URI or common name.
+	Name string `json:"name"`
+}
+
 // SubjectKind defines model for SubjectKind.
 type SubjectKind string
+
+// TargetGroup A target group of Prometheus.
+type TargetGroup struct {
+	Labels  map[string]string `json:"labels"`
+	Targets []string          `json:"targets"`
+}
 
 // TokenPhase defines model for TokenPhase.
 type TokenPhase string
@@ -756,8 +1456,38 @@ type WatchEvent struct {
 // WatchEventType defines model for WatchEventType.
 type WatchEventType string
 
+// Whoami The subject of a request.
+type Whoami struct {
+	// ExpirationTimestamp When the credential ends.
+	ExpirationTimestamp time.Time `json:"expirationTimestamp,omitempty,omitzero"`
+
+	// Groups Groups that the provider of the identity says.
+	Groups []string `json:"groups,omitempty,omitzero"`
+
+	// Kind Admin, Adapter, User, Token, Certificate or System.
+	Kind string `json:"kind"`
+
+	// Name Name of the subject.
+	Name string `json:"name"`
+
+	// Roles Names of the roles bound to the subject.
+	Roles []string `json:"roles,omitempty,omitzero"`
+}
+
 // ListAccessPoliciesParams defines parameters for ListAccessPolicies.
 type ListAccessPoliciesParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
 	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
 
@@ -765,26 +1495,80 @@ type ListAccessPoliciesParams struct {
 	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
 }
 
+// CreateAccessPolicyParams defines parameters for CreateAccessPolicy.
+type CreateAccessPolicyParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // DeleteAccessPolicyParams defines parameters for DeleteAccessPolicy.
 type DeleteAccessPolicyParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ApplyAccessPolicyParams defines parameters for ApplyAccessPolicy.
-type ApplyAccessPolicyParams struct {
+// PatchAccessPolicyParams defines parameters for PatchAccessPolicy.
+type PatchAccessPolicyParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceAccessPolicyParams defines parameters for ReplaceAccessPolicy.
+type ReplaceAccessPolicyParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // PutAccessPolicyStatusParams defines parameters for PutAccessPolicyStatus.
 type PutAccessPolicyStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // ListAdaptersParams defines parameters for ListAdapters.
 type ListAdaptersParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
 	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
 
@@ -792,35 +1576,107 @@ type ListAdaptersParams struct {
 	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
 }
 
+// CreateAdapterParams defines parameters for CreateAdapter.
+type CreateAdapterParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // DeleteAdapterParams defines parameters for DeleteAdapter.
 type DeleteAdapterParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ApplyAdapterParams defines parameters for ApplyAdapter.
-type ApplyAdapterParams struct {
+// PatchAdapterParams defines parameters for PatchAdapter.
+type PatchAdapterParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceAdapterParams defines parameters for ReplaceAdapter.
+type ReplaceAdapterParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // ListAdapterGeneralNodesParams defines parameters for ListAdapterGeneralNodes.
 type ListAdapterGeneralNodesParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
 	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
 
 	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
 	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// PushAdapterMetricsParams defines parameters for PushAdapterMetrics.
+type PushAdapterMetricsParams struct {
+	// CyphonicMetricsBoot Identifier of the run of the adapter; the counters of another run begin anew.
+	CyphonicMetricsBoot string `json:"Cyphonic-Metrics-Boot"`
+
+	// CyphonicMetricsSequence Number of this push, growing within a run.
+	CyphonicMetricsSequence int64 `json:"Cyphonic-Metrics-Sequence"`
+
+	// CyphonicMetricsBase Number of the push that this one changes; 0 for a complete one.
+	CyphonicMetricsBase int64 `json:"Cyphonic-Metrics-Base,omitempty,omitzero"`
 }
 
 // PutAdapterStatusParams defines parameters for PutAdapterStatus.
 type PutAdapterStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ListCloudServicesParams defines parameters for ListCloudServices.
-type ListCloudServicesParams struct {
+// ListAPITokensParams defines parameters for ListAPITokens.
+type ListAPITokensParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
 	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
 
@@ -828,26 +1684,200 @@ type ListCloudServicesParams struct {
 	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
 }
 
-// DeleteCloudServiceParams defines parameters for DeleteCloudService.
-type DeleteCloudServiceParams struct {
+// CreateAPITokenParams defines parameters for CreateAPIToken.
+type CreateAPITokenParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// DeleteAPITokenParams defines parameters for DeleteAPIToken.
+type DeleteAPITokenParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ApplyCloudServiceParams defines parameters for ApplyCloudService.
-type ApplyCloudServiceParams struct {
+// PatchAPITokenParams defines parameters for PatchAPIToken.
+type PatchAPITokenParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceAPITokenParams defines parameters for ReplaceAPIToken.
+type ReplaceAPITokenParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PutAPITokenStatusParams defines parameters for PutAPITokenStatus.
+type PutAPITokenStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ListAuditRecordsParams defines parameters for ListAuditRecords.
+type ListAuditRecordsParams struct {
+	// Since Only records of this time or later.
+	Since time.Time `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Only records before this time.
+	Until time.Time `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Subject Only records of this subject, as in user/alice@example.org.
+	Subject string `form:"subject,omitempty" json:"subject,omitempty,omitzero"`
+
+	// Verb Only records of this verb.
+	Verb string `form:"verb,omitempty" json:"verb,omitempty,omitzero"`
+
+	// Kind Only records about this kind.
+	Kind string `form:"kind,omitempty" json:"kind,omitempty,omitzero"`
+
+	// Name Only records about resources of this name.
+	Name string `form:"name,omitempty" json:"name,omitempty,omitzero"`
+
+	// Network Only records about resources of this network.
+	Network string `form:"network,omitempty" json:"network,omitempty,omitzero"`
+
+	// Outcome Only records with this outcome.
+	Outcome string `form:"outcome,omitempty" json:"outcome,omitempty,omitzero"`
+
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+}
+
+// GetBackupParams defines parameters for GetBackup.
+type GetBackupParams struct {
+	// Recipient Recipients (age X25519 public keys) who can decrypt the backup.
+	Recipient []string `form:"recipient" json:"recipient"`
+}
+
+// ListCloudServicesParams defines parameters for ListCloudServices.
+type ListCloudServicesParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
+	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
+	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
+
+	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
+	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// CreateCloudServiceParams defines parameters for CreateCloudService.
+type CreateCloudServiceParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// DeleteCloudServiceParams defines parameters for DeleteCloudService.
+type DeleteCloudServiceParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PatchCloudServiceParams defines parameters for PatchCloudService.
+type PatchCloudServiceParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceCloudServiceParams defines parameters for ReplaceCloudService.
+type ReplaceCloudServiceParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // PutCloudServiceStatusParams defines parameters for PutCloudServiceStatus.
 type PutCloudServiceStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // ListEnrollmentTokensParams defines parameters for ListEnrollmentTokens.
 type ListEnrollmentTokensParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
 	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
 
@@ -855,26 +1885,80 @@ type ListEnrollmentTokensParams struct {
 	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
 }
 
+// CreateEnrollmentTokenParams defines parameters for CreateEnrollmentToken.
+type CreateEnrollmentTokenParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // DeleteEnrollmentTokenParams defines parameters for DeleteEnrollmentToken.
 type DeleteEnrollmentTokenParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ApplyEnrollmentTokenParams defines parameters for ApplyEnrollmentToken.
-type ApplyEnrollmentTokenParams struct {
+// PatchEnrollmentTokenParams defines parameters for PatchEnrollmentToken.
+type PatchEnrollmentTokenParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceEnrollmentTokenParams defines parameters for ReplaceEnrollmentToken.
+type ReplaceEnrollmentTokenParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // PutEnrollmentTokenStatusParams defines parameters for PutEnrollmentTokenStatus.
 type PutEnrollmentTokenStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ListGeneralNodesParams defines parameters for ListGeneralNodes.
-type ListGeneralNodesParams struct {
+// ListEventsParams defines parameters for ListEvents.
+type ListEventsParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
 	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
 
@@ -882,26 +1966,182 @@ type ListGeneralNodesParams struct {
 	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
 }
 
+// ListGeneralNodesParams defines parameters for ListGeneralNodes.
+type ListGeneralNodesParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
+	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
+	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
+
+	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
+	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// CreateGeneralNodeParams defines parameters for CreateGeneralNode.
+type CreateGeneralNodeParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // DeleteGeneralNodeParams defines parameters for DeleteGeneralNode.
 type DeleteGeneralNodeParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ApplyGeneralNodeParams defines parameters for ApplyGeneralNode.
-type ApplyGeneralNodeParams struct {
+// PatchGeneralNodeParams defines parameters for PatchGeneralNode.
+type PatchGeneralNodeParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceGeneralNodeParams defines parameters for ReplaceGeneralNode.
+type ReplaceGeneralNodeParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // PutGeneralNodeStatusParams defines parameters for PutGeneralNodeStatus.
 type PutGeneralNodeStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ListGitSourcesParams defines parameters for ListGitSources.
+type ListGitSourcesParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
+	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
+	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
+
+	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
+	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// CreateGitSourceParams defines parameters for CreateGitSource.
+type CreateGitSourceParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// DeleteGitSourceParams defines parameters for DeleteGitSource.
+type DeleteGitSourceParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PatchGitSourceParams defines parameters for PatchGitSource.
+type PatchGitSourceParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceGitSourceParams defines parameters for ReplaceGitSource.
+type ReplaceGitSourceParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PutGitSourceStatusParams defines parameters for PutGitSourceStatus.
+type PutGitSourceStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // ListNetworksParams defines parameters for ListNetworks.
 type ListNetworksParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
 	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
 
@@ -909,26 +2149,80 @@ type ListNetworksParams struct {
 	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
 }
 
+// CreateNetworkParams defines parameters for CreateNetwork.
+type CreateNetworkParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // DeleteNetworkParams defines parameters for DeleteNetwork.
 type DeleteNetworkParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ApplyNetworkParams defines parameters for ApplyNetwork.
-type ApplyNetworkParams struct {
+// PatchNetworkParams defines parameters for PatchNetwork.
+type PatchNetworkParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceNetworkParams defines parameters for ReplaceNetwork.
+type ReplaceNetworkParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // PutNetworkStatusParams defines parameters for PutNetworkStatus.
 type PutNetworkStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // ListNodesParams defines parameters for ListNodes.
 type ListNodesParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
 	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
 
@@ -936,38 +2230,287 @@ type ListNodesParams struct {
 	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
 }
 
+// CreateNodeParams defines parameters for CreateNode.
+type CreateNodeParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // DeleteNodeParams defines parameters for DeleteNode.
 type DeleteNodeParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
-// ApplyNodeParams defines parameters for ApplyNode.
-type ApplyNodeParams struct {
+// PatchNodeParams defines parameters for PatchNode.
+type PatchNodeParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceNodeParams defines parameters for ReplaceNode.
+type ReplaceNodeParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
 }
 
 // PutNodeStatusParams defines parameters for PutNodeStatus.
 type PutNodeStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
 	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
 	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// GetReachabilityParams defines parameters for GetReachability.
+type GetReachabilityParams struct {
+	// From Who opens the flow: node/NAME or generalnode/NAME.
+	From string `form:"from" json:"from"`
+
+	// To Towards whom: node/NAME or generalnode/NAME.
+	To string `form:"to" json:"to"`
+
+	// Protocol Only this protocol.
+	Protocol string `form:"protocol,omitempty" json:"protocol,omitempty,omitzero"`
+
+	// Port Only this destination port.
+	Port int `form:"port,omitempty" json:"port,omitempty,omitzero"`
+}
+
+// CreateRestoreParams defines parameters for CreateRestore.
+type CreateRestoreParams struct {
+	// Replace Delete what there is first.
+	Replace bool `form:"replace,omitempty" json:"replace,omitempty,omitzero"`
+}
+
+// ListRoleBindingsParams defines parameters for ListRoleBindings.
+type ListRoleBindingsParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
+	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
+	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
+
+	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
+	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// CreateRoleBindingParams defines parameters for CreateRoleBinding.
+type CreateRoleBindingParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// DeleteRoleBindingParams defines parameters for DeleteRoleBinding.
+type DeleteRoleBindingParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PatchRoleBindingParams defines parameters for PatchRoleBinding.
+type PatchRoleBindingParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceRoleBindingParams defines parameters for ReplaceRoleBinding.
+type ReplaceRoleBindingParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PutRoleBindingStatusParams defines parameters for PutRoleBindingStatus.
+type PutRoleBindingStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ListRolesParams defines parameters for ListRoles.
+type ListRolesParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
+	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
+	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
+
+	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
+	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// CreateRoleParams defines parameters for CreateRole.
+type CreateRoleParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// DeleteRoleParams defines parameters for DeleteRole.
+type DeleteRoleParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PatchRoleParams defines parameters for PatchRole.
+type PatchRoleParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceRoleParams defines parameters for ReplaceRole.
+type ReplaceRoleParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PutRoleStatusParams defines parameters for PutRoleStatus.
+type PutRoleStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// GetTelemetryMetricsParams defines parameters for GetTelemetryMetrics.
+type GetTelemetryMetricsParams struct {
+	// Shard Only the adapters of this shard.
+	Shard int `form:"shard,omitempty" json:"shard,omitempty,omitzero"`
+
+	// Shards Number of shards.
+	Shards int `form:"shards,omitempty" json:"shards,omitempty,omitzero"`
 }
 
 // CreateAccessPolicyJSONRequestBody defines body for CreateAccessPolicy for application/json ContentType.
 type CreateAccessPolicyJSONRequestBody = AccessPolicy
 
-// ApplyAccessPolicyJSONRequestBody defines body for ApplyAccessPolicy for application/json ContentType.
-type ApplyAccessPolicyJSONRequestBody = AccessPolicy
+// PatchAccessPolicyApplicationApplyPatchPlusJSONRequestBody defines body for PatchAccessPolicy for application/apply-patch+json ContentType.
+type PatchAccessPolicyApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchAccessPolicyApplicationMergePatchPlusJSONRequestBody defines body for PatchAccessPolicy for application/merge-patch+json ContentType.
+type PatchAccessPolicyApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceAccessPolicyJSONRequestBody defines body for ReplaceAccessPolicy for application/json ContentType.
+type ReplaceAccessPolicyJSONRequestBody = AccessPolicy
 
 // PutAccessPolicyStatusJSONRequestBody defines body for PutAccessPolicyStatus for application/json ContentType.
 type PutAccessPolicyStatusJSONRequestBody = AccessPolicy
 
+// CreateAccessReviewJSONRequestBody defines body for CreateAccessReview for application/json ContentType.
+type CreateAccessReviewJSONRequestBody = AccessReview
+
 // CreateAdapterJSONRequestBody defines body for CreateAdapter for application/json ContentType.
 type CreateAdapterJSONRequestBody = Adapter
 
-// ApplyAdapterJSONRequestBody defines body for ApplyAdapter for application/json ContentType.
-type ApplyAdapterJSONRequestBody = Adapter
+// PatchAdapterApplicationApplyPatchPlusJSONRequestBody defines body for PatchAdapter for application/apply-patch+json ContentType.
+type PatchAdapterApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchAdapterApplicationMergePatchPlusJSONRequestBody defines body for PatchAdapter for application/merge-patch+json ContentType.
+type PatchAdapterApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceAdapterJSONRequestBody defines body for ReplaceAdapter for application/json ContentType.
+type ReplaceAdapterJSONRequestBody = Adapter
 
 // PutAdapterGeneralNodeStatusJSONRequestBody defines body for PutAdapterGeneralNodeStatus for application/json ContentType.
 type PutAdapterGeneralNodeStatusJSONRequestBody = GeneralNode
@@ -975,11 +2518,32 @@ type PutAdapterGeneralNodeStatusJSONRequestBody = GeneralNode
 // PutAdapterStatusJSONRequestBody defines body for PutAdapterStatus for application/json ContentType.
 type PutAdapterStatusJSONRequestBody = Adapter
 
+// CreateAPITokenJSONRequestBody defines body for CreateAPIToken for application/json ContentType.
+type CreateAPITokenJSONRequestBody = APIToken
+
+// PatchAPITokenApplicationApplyPatchPlusJSONRequestBody defines body for PatchAPIToken for application/apply-patch+json ContentType.
+type PatchAPITokenApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchAPITokenApplicationMergePatchPlusJSONRequestBody defines body for PatchAPIToken for application/merge-patch+json ContentType.
+type PatchAPITokenApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceAPITokenJSONRequestBody defines body for ReplaceAPIToken for application/json ContentType.
+type ReplaceAPITokenJSONRequestBody = APIToken
+
+// PutAPITokenStatusJSONRequestBody defines body for PutAPITokenStatus for application/json ContentType.
+type PutAPITokenStatusJSONRequestBody = APIToken
+
 // CreateCloudServiceJSONRequestBody defines body for CreateCloudService for application/json ContentType.
 type CreateCloudServiceJSONRequestBody = CloudService
 
-// ApplyCloudServiceJSONRequestBody defines body for ApplyCloudService for application/json ContentType.
-type ApplyCloudServiceJSONRequestBody = CloudService
+// PatchCloudServiceApplicationApplyPatchPlusJSONRequestBody defines body for PatchCloudService for application/apply-patch+json ContentType.
+type PatchCloudServiceApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchCloudServiceApplicationMergePatchPlusJSONRequestBody defines body for PatchCloudService for application/merge-patch+json ContentType.
+type PatchCloudServiceApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceCloudServiceJSONRequestBody defines body for ReplaceCloudService for application/json ContentType.
+type ReplaceCloudServiceJSONRequestBody = CloudService
 
 // PutCloudServiceStatusJSONRequestBody defines body for PutCloudServiceStatus for application/json ContentType.
 type PutCloudServiceStatusJSONRequestBody = CloudService
@@ -987,8 +2551,14 @@ type PutCloudServiceStatusJSONRequestBody = CloudService
 // CreateEnrollmentTokenJSONRequestBody defines body for CreateEnrollmentToken for application/json ContentType.
 type CreateEnrollmentTokenJSONRequestBody = EnrollmentToken
 
-// ApplyEnrollmentTokenJSONRequestBody defines body for ApplyEnrollmentToken for application/json ContentType.
-type ApplyEnrollmentTokenJSONRequestBody = EnrollmentToken
+// PatchEnrollmentTokenApplicationApplyPatchPlusJSONRequestBody defines body for PatchEnrollmentToken for application/apply-patch+json ContentType.
+type PatchEnrollmentTokenApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchEnrollmentTokenApplicationMergePatchPlusJSONRequestBody defines body for PatchEnrollmentToken for application/merge-patch+json ContentType.
+type PatchEnrollmentTokenApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceEnrollmentTokenJSONRequestBody defines body for ReplaceEnrollmentToken for application/json ContentType.
+type ReplaceEnrollmentTokenJSONRequestBody = EnrollmentToken
 
 // PutEnrollmentTokenStatusJSONRequestBody defines body for PutEnrollmentTokenStatus for application/json ContentType.
 type PutEnrollmentTokenStatusJSONRequestBody = EnrollmentToken
@@ -996,17 +2566,44 @@ type PutEnrollmentTokenStatusJSONRequestBody = EnrollmentToken
 // CreateGeneralNodeJSONRequestBody defines body for CreateGeneralNode for application/json ContentType.
 type CreateGeneralNodeJSONRequestBody = GeneralNode
 
-// ApplyGeneralNodeJSONRequestBody defines body for ApplyGeneralNode for application/json ContentType.
-type ApplyGeneralNodeJSONRequestBody = GeneralNode
+// PatchGeneralNodeApplicationApplyPatchPlusJSONRequestBody defines body for PatchGeneralNode for application/apply-patch+json ContentType.
+type PatchGeneralNodeApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchGeneralNodeApplicationMergePatchPlusJSONRequestBody defines body for PatchGeneralNode for application/merge-patch+json ContentType.
+type PatchGeneralNodeApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceGeneralNodeJSONRequestBody defines body for ReplaceGeneralNode for application/json ContentType.
+type ReplaceGeneralNodeJSONRequestBody = GeneralNode
 
 // PutGeneralNodeStatusJSONRequestBody defines body for PutGeneralNodeStatus for application/json ContentType.
 type PutGeneralNodeStatusJSONRequestBody = GeneralNode
 
+// CreateGitSourceJSONRequestBody defines body for CreateGitSource for application/json ContentType.
+type CreateGitSourceJSONRequestBody = GitSource
+
+// PatchGitSourceApplicationApplyPatchPlusJSONRequestBody defines body for PatchGitSource for application/apply-patch+json ContentType.
+type PatchGitSourceApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchGitSourceApplicationMergePatchPlusJSONRequestBody defines body for PatchGitSource for application/merge-patch+json ContentType.
+type PatchGitSourceApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceGitSourceJSONRequestBody defines body for ReplaceGitSource for application/json ContentType.
+type ReplaceGitSourceJSONRequestBody = GitSource
+
+// PutGitSourceStatusJSONRequestBody defines body for PutGitSourceStatus for application/json ContentType.
+type PutGitSourceStatusJSONRequestBody = GitSource
+
 // CreateNetworkJSONRequestBody defines body for CreateNetwork for application/json ContentType.
 type CreateNetworkJSONRequestBody = Network
 
-// ApplyNetworkJSONRequestBody defines body for ApplyNetwork for application/json ContentType.
-type ApplyNetworkJSONRequestBody = Network
+// PatchNetworkApplicationApplyPatchPlusJSONRequestBody defines body for PatchNetwork for application/apply-patch+json ContentType.
+type PatchNetworkApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchNetworkApplicationMergePatchPlusJSONRequestBody defines body for PatchNetwork for application/merge-patch+json ContentType.
+type PatchNetworkApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceNetworkJSONRequestBody defines body for ReplaceNetwork for application/json ContentType.
+type ReplaceNetworkJSONRequestBody = Network
 
 // PutNetworkStatusJSONRequestBody defines body for PutNetworkStatus for application/json ContentType.
 type PutNetworkStatusJSONRequestBody = Network
@@ -1014,8 +2611,47 @@ type PutNetworkStatusJSONRequestBody = Network
 // CreateNodeJSONRequestBody defines body for CreateNode for application/json ContentType.
 type CreateNodeJSONRequestBody = Node
 
-// ApplyNodeJSONRequestBody defines body for ApplyNode for application/json ContentType.
-type ApplyNodeJSONRequestBody = Node
+// PatchNodeApplicationApplyPatchPlusJSONRequestBody defines body for PatchNode for application/apply-patch+json ContentType.
+type PatchNodeApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchNodeApplicationMergePatchPlusJSONRequestBody defines body for PatchNode for application/merge-patch+json ContentType.
+type PatchNodeApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceNodeJSONRequestBody defines body for ReplaceNode for application/json ContentType.
+type ReplaceNodeJSONRequestBody = Node
 
 // PutNodeStatusJSONRequestBody defines body for PutNodeStatus for application/json ContentType.
 type PutNodeStatusJSONRequestBody = Node
+
+// CreatePlanJSONRequestBody defines body for CreatePlan for application/json ContentType.
+type CreatePlanJSONRequestBody = PlanRequest
+
+// CreateRoleBindingJSONRequestBody defines body for CreateRoleBinding for application/json ContentType.
+type CreateRoleBindingJSONRequestBody = RoleBinding
+
+// PatchRoleBindingApplicationApplyPatchPlusJSONRequestBody defines body for PatchRoleBinding for application/apply-patch+json ContentType.
+type PatchRoleBindingApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchRoleBindingApplicationMergePatchPlusJSONRequestBody defines body for PatchRoleBinding for application/merge-patch+json ContentType.
+type PatchRoleBindingApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceRoleBindingJSONRequestBody defines body for ReplaceRoleBinding for application/json ContentType.
+type ReplaceRoleBindingJSONRequestBody = RoleBinding
+
+// PutRoleBindingStatusJSONRequestBody defines body for PutRoleBindingStatus for application/json ContentType.
+type PutRoleBindingStatusJSONRequestBody = RoleBinding
+
+// CreateRoleJSONRequestBody defines body for CreateRole for application/json ContentType.
+type CreateRoleJSONRequestBody = Role
+
+// PatchRoleApplicationApplyPatchPlusJSONRequestBody defines body for PatchRole for application/apply-patch+json ContentType.
+type PatchRoleApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchRoleApplicationMergePatchPlusJSONRequestBody defines body for PatchRole for application/merge-patch+json ContentType.
+type PatchRoleApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceRoleJSONRequestBody defines body for ReplaceRole for application/json ContentType.
+type ReplaceRoleJSONRequestBody = Role
+
+// PutRoleStatusJSONRequestBody defines body for PutRoleStatus for application/json ContentType.
+type PutRoleStatusJSONRequestBody = Role

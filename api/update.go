@@ -32,6 +32,8 @@ func fixedFields(o Object) []fixedField {
 		return []fixedField{{"/spec/network", o.Spec.Network}}
 	case *EnrollmentToken:
 		return []fixedField{{"/spec/subjectKind", o.Spec.SubjectKind}, {"/spec/subjectName", o.Spec.SubjectName}, {"/spec/ttlSeconds", o.Spec.TtlSeconds}}
+	case *APIToken:
+		return []fixedField{{"/spec/ttlSeconds", o.Spec.TtlSeconds}}
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ const (
 	MaxAnnotations      = 32
 	MaxAnnotationValue  = 4096
 	MaxConditions       = 16
+	MaxFinalizers       = 16
 	maxConditionType    = 64
 	maxConditionMessage = 1024
 	maxPasswordHash     = 256
@@ -33,6 +34,22 @@ func validateEnvelope(o Object, apiVersion, kind string, found *faults) {
 	requireName(meta.Name, "/metadata/name", found)
 	validateMap(meta.Labels, MaxLabels, MaxLabelValue, "/metadata/labels", found)
 	validateMap(meta.Annotations, MaxAnnotations, MaxAnnotationValue, "/metadata/annotations", found)
+	validateFinalizers(meta.Finalizers, found)
+}
+
+func validateFinalizers(finalizers []string, found *faults) {
+	const at = pointer("/metadata/finalizers")
+	if len(finalizers) > MaxFinalizers {
+		found.add(at, "has %d entries, at most %d are possible", len(finalizers), MaxFinalizers)
+	}
+	for i, finalizer := range finalizers {
+		if !labelKey(finalizer) {
+			found.add(at.index(i), "is no name: up to %d letters, digits, '-', '_', '.', '/', with a letter or digit at both ends", MaxName)
+		}
+		if slices.Contains(finalizers[:i], finalizer) {
+			found.add(at.index(i), "is given twice")
+		}
+	}
 }
 
 func validateMap(values map[string]string, maxEntries, maxValue int, at pointer, found *faults) {

@@ -1,30 +1,36 @@
 // Package manager is the cloud manager: the REST API over TLS 1.3 on a store,
-// and the creation of the keys that the replicas of the services share.
+// the work that one of all managers does for all, and the creation of the keys
+// that the replicas of the services share.
 //
-// The parts are in folders: rest (the API), ipam (virtual addresses), store
-// (the database). The package itself only puts them together; it must not know
-// resources or etcd.
+// The parts are in folders: rest (the API), cache (all resources in memory),
+// access, audit, events, telemetry, ipam (virtual addresses), reconcile and
+// gitsync (the leader's work), fence, store (the database). The package itself
+// only puts them together; it must not know resources or etcd.
 package manager
 
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/netutil"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/access"
+	"github.com/cyphonic/cyphonic/manager/audit"
+	"github.com/cyphonic/cyphonic/manager/cache"
+	"github.com/cyphonic/cyphonic/manager/events"
+	"github.com/cyphonic/cyphonic/manager/reconcile"
 	"github.com/cyphonic/cyphonic/manager/rest"
 	"github.com/cyphonic/cyphonic/manager/store"
+	"github.com/cyphonic/cyphonic/manager/telemetry"
 )
 
 // Options is what a Manager needs.
@@ -33,11 +39,26 @@ type Options struct {
 	Listen  string // TCP address as in ":7440"
 	TLSCert string // file with the certificate chain (PEM)
 	TLSKey  string // file with its key (PEM)
+	// ClientCA is a file with the certificates (PEM) that those of machines
+	// descend from. Empty: machines have none.
+	ClientCA string
 	// AdminTokenHash is the lower-case hex SHA-256 of the administrator's
 	// token, as `cyphonicctl init` writes it. An empty one, a placeholder or
 	// that of a sample token is refused.
 	AdminTokenHash string
-	Registerer     prometheus.Registerer
+	OIDC           *access.OIDC // nil: people have no login but the administrator's
+	AuditLimits    audit.Limits
+	// SecretsDirectory has a folder of credentials for each secretName of a
+	// GitSource.
+	SecretsDirectory string
+	// Advertise is host:port at which Prometheus and clients reach this very
+	// manager. Empty: the address that it listens on, with the name of the host
+	// if it listens on all addresses.
+	Advertise string
+	// ShutdownDelay is how long everything is served after /readyz has begun to
+	// fail, so that load balancers notice. Zero is right if nobody else serves.
+	ShutdownDelay time.Duration
+	Registerer    prometheus.Registerer
 	// Gatherer is shown at /metrics. If it is nil the Registerer is, where it
 	// is a registry.
 	Gatherer prometheus.Gatherer
@@ -50,8 +71,21 @@ type Options struct {
 type Manager struct {
 	options  Options
 	listener net.Listener
-	handler  http.Handler
-	cert     tls.Certificate
+	tls      *tlsSource
+	parts
+}
+
+// parts is what a manager consists of.
+type parts struct {
+	store     store.Store // fenced
+	cache     *cache.Cache
+	audit     *audit.Log
+	events    *events.Recorder
+	telemetry *telemetry.Telemetry
+	presence  *telemetry.Presence
+	rest      *rest.Server
+	handler   http.Handler
+	office    *reconcile.Office
 }
 
 // New checks the options and opens the listener. Run or Close closes it.
@@ -68,22 +102,38 @@ func New(o Options) (*Manager, error) {
 	if o.Store == nil || o.Registerer == nil || o.Gatherer == nil || o.Log == nil {
 		return nil, errors.New("manager: Store, Registerer, Gatherer and Log are required")
 	}
-	cert, err := tls.LoadX509KeyPair(o.TLSCert, o.TLSKey)
+	certificates, err := newTLSSource(tlsFiles{o.TLSCert, o.TLSKey, o.ClientCA}, o.Log, o.Now)
 	if err != nil {
 		return nil, fmt.Errorf("manager: read the TLS certificate (`cyphonicctl init` makes one): %w", err)
 	}
-	server, err := rest.New(rest.Options{
-		Store: o.Store, AdminTokenHash: o.AdminTokenHash, Registerer: o.Registerer, Gatherer: o.Gatherer,
-		Log: o.Log, Rand: o.Rand, Now: o.Now,
-	})
-	if err != nil {
+	if err := access.CheckAdminTokenHash(o.AdminTokenHash); err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
-	return &Manager{options: o, listener: listener, handler: server.Handler(), cert: cert}, nil
+	m := &Manager{options: o, listener: listener, tls: certificates}
+	if m.parts, err = assemble(o, advertised(o.Advertise, listener.Addr())); err != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("manager: %w", err)
+	}
+	return m, nil
+}
+
+// advertised is where others reach this manager.
+func advertised(configured string, listening net.Addr) string {
+	if configured != "" {
+		return configured
+	}
+	host, port, err := net.SplitHostPort(listening.String())
+	if ip := net.ParseIP(host); err == nil && ip != nil && !ip.IsUnspecified() {
+		return listening.String()
+	}
+	if host, err = os.Hostname(); err != nil {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // Addr is the address that the manager listens on.
@@ -91,41 +141,6 @@ func (m *Manager) Addr() net.Addr { return m.listener.Addr() }
 
 // Close closes the listener of a manager that was never run.
 func (m *Manager) Close() error { return m.listener.Close() }
-
-// Run creates the shared keys that do not exist yet and serves until ctx ends.
-// Then it ends the watches, lets other requests finish and returns nil.
-func (m *Manager) Run(ctx context.Context) error {
-	server := &http.Server{
-		Handler:           m.handler,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(m.options.Log.Handler(), slog.LevelDebug),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{m.cert}},
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		err := server.ServeTLS(netutil.LimitListener(m.listener, maxConnections), "", "")
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return fmt.Errorf("manager: serve: %w", err)
-	})
-	group.Go(func() error { return m.bootstrap(groupCtx) })
-	group.Go(func() error {
-		<-groupCtx.Done()
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if err := server.Shutdown(end); err != nil {
-			m.options.Log.Warn("requests were cut off", "err", err)
-			return server.Close()
-		}
-		return nil
-	})
-	m.options.Log.Info("manager is listening", "address", m.listener.Addr().String())
-	return group.Wait()
-}
 
 // bootstrap creates the shared keys. It tries until it succeeds or ctx ends;
 // /readyz says that something is missing until then.

@@ -28,7 +28,7 @@ import (
 
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
-	"github.com/cyphonic/cyphonic/manager/rest"
+	"github.com/cyphonic/cyphonic/manager/access"
 	"github.com/cyphonic/cyphonic/manager/store"
 	"github.com/cyphonic/cyphonic/manager/store/etcd"
 )
@@ -175,9 +175,9 @@ func TestRefusesToStart(t *testing.T) {
 		change func(o *Options)
 		want   error
 	}{
-		{"without a token hash", func(o *Options) { o.AdminTokenHash = "" }, rest.ErrAdminTokenHash},
-		{"with the hash of a sample token", func(o *Options) { o.AdminTokenHash = sample }, rest.ErrAdminTokenHash},
-		{"with a token instead of its hash", func(o *Options) { o.AdminTokenHash = c.token }, rest.ErrAdminTokenHash},
+		{"without a token hash", func(o *Options) { o.AdminTokenHash = "" }, access.ErrAdminTokenHash},
+		{"with the hash of a sample token", func(o *Options) { o.AdminTokenHash = sample }, access.ErrAdminTokenHash},
+		{"with a token instead of its hash", func(o *Options) { o.AdminTokenHash = c.token }, access.ErrAdminTokenHash},
 		{"without a certificate", func(o *Options) { o.TLSCert = "/nonexistent" }, os.ErrNotExist},
 	}
 	for _, k := range cases {
@@ -193,9 +193,38 @@ func TestRefusesToStart(t *testing.T) {
 }
 
 // downStore is a store that does not answer.
-type downStore struct{ store.Store }
+type downStore struct{}
 
+func (downStore) Get(context.Context, string) (store.Entry, error) {
+	return store.Entry{}, store.ErrUnavailable
+}
+
+func (downStore) List(context.Context, string, store.ListOptions) (store.Listing, error) {
+	return store.Listing{}, store.ErrUnavailable
+}
 func (downStore) Count(context.Context, string) (int64, error) { return 0, store.ErrUnavailable }
+func (downStore) Create(context.Context, string, []byte) (int64, error) {
+	return 0, store.ErrUnavailable
+}
+
+func (downStore) Update(context.Context, string, []byte, int64) (int64, error) {
+	return 0, store.ErrUnavailable
+}
+func (downStore) Delete(context.Context, string, int64) (int64, error) {
+	return 0, store.ErrUnavailable
+}
+func (downStore) Commit(context.Context, store.Transaction) (int64, error) {
+	return 0, store.ErrUnavailable
+}
+
+func (downStore) Watch(context.Context, string, int64) (store.Watcher, error) {
+	return nil, store.ErrUnavailable
+}
+func (downStore) Revision(context.Context) (int64, error) { return 0, store.ErrUnavailable }
+func (downStore) Lead(context.Context, string, string, time.Duration) (store.Leadership, error) {
+	return nil, store.ErrUnavailable
+}
+func (downStore) Ping(context.Context) error { return store.ErrUnavailable }
 
 func TestStartsWhileTheStoreIsDown(t *testing.T) {
 	c := newCredentials(t)
@@ -213,9 +242,8 @@ func TestStartsWhileTheStoreIsDown(t *testing.T) {
 
 func TestServesOnlyTLS13AndStopsCleanly(t *testing.T) {
 	c := newCredentials(t)
-	e := openStore(t, t.TempDir())
-	defer e.Close()
 	ignore := goleak.IgnoreCurrent()
+	e := openStore(t, t.TempDir())
 	m, err := New(c.options(etcd.NewStore(e.Client())))
 	if err != nil {
 		t.Fatal(err)
@@ -249,6 +277,7 @@ func TestServesOnlyTLS13AndStopsCleanly(t *testing.T) {
 	_, _ = io.ReadAll(a.Body)
 	_ = a.Body.Close()
 	client.CloseIdleConnections()
+	e.Close()
 	goleak.VerifyNone(t, ignore)
 }
 

@@ -102,7 +102,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/accesspolicies (the `CreateAccessPolicy` operationId).
-	CreateAccessPolicyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateAccessPolicyWithBody(ctx context.Context, params *CreateAccessPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateAccessPolicy Create an AccessPolicy
 	//
@@ -111,11 +111,11 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/accesspolicies (the `CreateAccessPolicy` operationId).
-	CreateAccessPolicy(ctx context.Context, body CreateAccessPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateAccessPolicy(ctx context.Context, params *CreateAccessPolicyParams, body CreateAccessPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteAccessPolicy Delete an AccessPolicy
 	//
-	// Answers 409 while other resources refer to it.
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 	//
 	// Corresponds with DELETE /api/v1/accesspolicies/{name} (the `DeleteAccessPolicy` operationId).
 	DeleteAccessPolicy(ctx context.Context, name string, params *DeleteAccessPolicyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -125,23 +125,50 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/accesspolicies/{name} (the `GetAccessPolicy` operationId).
 	GetAccessPolicy(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyAccessPolicyWithBody Create or update an AccessPolicy
+	// PatchAccessPolicyWithBody Change or apply an AccessPolicy
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/accesspolicies/{name} (the `PatchAccessPolicy` operationId).
+	PatchAccessPolicyWithBody(ctx context.Context, name string, params *PatchAccessPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchAccessPolicyWithApplicationApplyPatchPlusJSONBody Change or apply an AccessPolicy
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/accesspolicies/{name} (the `PatchAccessPolicy` operationId).
+	PatchAccessPolicyWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchAccessPolicyParams, body PatchAccessPolicyApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchAccessPolicyWithApplicationMergePatchPlusJSONBody Change or apply an AccessPolicy
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/accesspolicies/{name} (the `PatchAccessPolicy` operationId).
+	PatchAccessPolicyWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchAccessPolicyParams, body PatchAccessPolicyApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceAccessPolicyWithBody Create or replace an AccessPolicy
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes any type of body and a specified content type.
 	//
-	// Corresponds with PUT /api/v1/accesspolicies/{name} (the `ApplyAccessPolicy` operationId).
-	ApplyAccessPolicyWithBody(ctx context.Context, name string, params *ApplyAccessPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/accesspolicies/{name} (the `ReplaceAccessPolicy` operationId).
+	ReplaceAccessPolicyWithBody(ctx context.Context, name string, params *ReplaceAccessPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyAccessPolicy Create or update an AccessPolicy
+	// ReplaceAccessPolicy Create or replace an AccessPolicy
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes a body of the `application/json` content type.
 	//
-	// Corresponds with PUT /api/v1/accesspolicies/{name} (the `ApplyAccessPolicy` operationId).
-	ApplyAccessPolicy(ctx context.Context, name string, params *ApplyAccessPolicyParams, body ApplyAccessPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/accesspolicies/{name} (the `ReplaceAccessPolicy` operationId).
+	ReplaceAccessPolicy(ctx context.Context, name string, params *ReplaceAccessPolicyParams, body ReplaceAccessPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetAccessPolicyStatus Read the status of an AccessPolicy
 	//
@@ -150,7 +177,7 @@ type ClientInterface interface {
 
 	// PutAccessPolicyStatusWithBody Write the status of an AccessPolicy
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -159,12 +186,26 @@ type ClientInterface interface {
 
 	// PutAccessPolicyStatus Write the status of an AccessPolicy
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/accesspolicies/{name}/status (the `PutAccessPolicyStatus` operationId).
 	PutAccessPolicyStatus(ctx context.Context, name string, params *PutAccessPolicyStatusParams, body PutAccessPolicyStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAccessReviewWithBody May the subject of the request do something
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/accessreviews (the `CreateAccessReview` operationId).
+	CreateAccessReviewWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAccessReview May the subject of the request do something
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/accessreviews (the `CreateAccessReview` operationId).
+	CreateAccessReview(ctx context.Context, body CreateAccessReviewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListAdapters List or watch adapters
 	//
@@ -178,7 +219,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/adapters (the `CreateAdapter` operationId).
-	CreateAdapterWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateAdapterWithBody(ctx context.Context, params *CreateAdapterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateAdapter Create an Adapter
 	//
@@ -187,11 +228,11 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/adapters (the `CreateAdapter` operationId).
-	CreateAdapter(ctx context.Context, body CreateAdapterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateAdapter(ctx context.Context, params *CreateAdapterParams, body CreateAdapterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteAdapter Delete an Adapter
 	//
-	// Answers 409 while other resources refer to it.
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 	//
 	// Corresponds with DELETE /api/v1/adapters/{name} (the `DeleteAdapter` operationId).
 	DeleteAdapter(ctx context.Context, name string, params *DeleteAdapterParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -201,34 +242,61 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/adapters/{name} (the `GetAdapter` operationId).
 	GetAdapter(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyAdapterWithBody Create or update an Adapter
+	// PatchAdapterWithBody Change or apply an Adapter
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/adapters/{name} (the `PatchAdapter` operationId).
+	PatchAdapterWithBody(ctx context.Context, name string, params *PatchAdapterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchAdapterWithApplicationApplyPatchPlusJSONBody Change or apply an Adapter
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/adapters/{name} (the `PatchAdapter` operationId).
+	PatchAdapterWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchAdapterParams, body PatchAdapterApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchAdapterWithApplicationMergePatchPlusJSONBody Change or apply an Adapter
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/adapters/{name} (the `PatchAdapter` operationId).
+	PatchAdapterWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchAdapterParams, body PatchAdapterApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceAdapterWithBody Create or replace an Adapter
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes any type of body and a specified content type.
 	//
-	// Corresponds with PUT /api/v1/adapters/{name} (the `ApplyAdapter` operationId).
-	ApplyAdapterWithBody(ctx context.Context, name string, params *ApplyAdapterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/adapters/{name} (the `ReplaceAdapter` operationId).
+	ReplaceAdapterWithBody(ctx context.Context, name string, params *ReplaceAdapterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyAdapter Create or update an Adapter
+	// ReplaceAdapter Create or replace an Adapter
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes a body of the `application/json` content type.
 	//
-	// Corresponds with PUT /api/v1/adapters/{name} (the `ApplyAdapter` operationId).
-	ApplyAdapter(ctx context.Context, name string, params *ApplyAdapterParams, body ApplyAdapterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/adapters/{name} (the `ReplaceAdapter` operationId).
+	ReplaceAdapter(ctx context.Context, name string, params *ReplaceAdapterParams, body ReplaceAdapterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListAdapterGeneralNodes List or watch the general nodes of an adapter
 	//
-	// For the adapter itself, with the access token that the AS gave it. A general node that moves to another adapter appears as DELETED.
+	// For the adapter itself, with the access token that the AS gave it. A general node that moves to another adapter appears as DELETED. While the adapter is drained, every general node appears with spec.disabled.
 	//
 	// Corresponds with GET /api/v1/adapters/{name}/generalnodes (the `ListAdapterGeneralNodes` operationId).
 	ListAdapterGeneralNodes(ctx context.Context, name string, params *ListAdapterGeneralNodesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PutAdapterGeneralNodeStatusWithBody Write the status of a general node of an adapter
 	//
-	// For the adapter itself. Of the status only phase, reason, nodeID and conditions are taken; name and addresses are the manager's. Answers 404 if the general node is not one of the adapter's.
+	// For the adapter itself. Of the status only phase, reason, nodeID, observedGeneration and conditions are taken; name and addresses are the manager's. Answers 404 if the general node is not one of the adapter's.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -237,12 +305,21 @@ type ClientInterface interface {
 
 	// PutAdapterGeneralNodeStatus Write the status of a general node of an adapter
 	//
-	// For the adapter itself. Of the status only phase, reason, nodeID and conditions are taken; name and addresses are the manager's. Answers 404 if the general node is not one of the adapter's.
+	// For the adapter itself. Of the status only phase, reason, nodeID, observedGeneration and conditions are taken; name and addresses are the manager's. Answers 404 if the general node is not one of the adapter's.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/adapters/{name}/generalnodes/{generalNode}/status (the `PutAdapterGeneralNodeStatus` operationId).
 	PutAdapterGeneralNodeStatus(ctx context.Context, name string, generalNode string, body PutAdapterGeneralNodeStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PushAdapterMetricsWithBody Push the metrics of an adapter
+	//
+	// For the adapter itself: length-delimited io.prometheus.client.MetricFamily messages, compressed with gzip. A push with base 0 replaces all that is known of the adapter; another base says that the families that are not in the body are as in the push of that sequence number, and is answered by 409 if the manager does not have it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/adapters/{name}/metrics (the `PushAdapterMetrics` operationId).
+	PushAdapterMetricsWithBody(ctx context.Context, name string, params *PushAdapterMetricsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetAdapterStatus Read the status of an Adapter
 	//
@@ -251,7 +328,7 @@ type ClientInterface interface {
 
 	// PutAdapterStatusWithBody Write the status of an Adapter
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -260,12 +337,129 @@ type ClientInterface interface {
 
 	// PutAdapterStatus Write the status of an Adapter
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/adapters/{name}/status (the `PutAdapterStatus` operationId).
 	PutAdapterStatus(ctx context.Context, name string, params *PutAdapterStatusParams, body PutAdapterStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListAPITokens List or watch apitokens
+	//
+	// Corresponds with GET /api/v1/apitokens (the `ListAPITokens` operationId).
+	ListAPITokens(ctx context.Context, params *ListAPITokensParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAPITokenWithBody Create an APIToken
+	//
+	// Answers 409 if it exists. The answer is the only one that has the secret, in status.token.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/apitokens (the `CreateAPIToken` operationId).
+	CreateAPITokenWithBody(ctx context.Context, params *CreateAPITokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAPIToken Create an APIToken
+	//
+	// Answers 409 if it exists. The answer is the only one that has the secret, in status.token.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/apitokens (the `CreateAPIToken` operationId).
+	CreateAPIToken(ctx context.Context, params *CreateAPITokenParams, body CreateAPITokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteAPIToken Delete an APIToken
+	//
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+	//
+	// Corresponds with DELETE /api/v1/apitokens/{name} (the `DeleteAPIToken` operationId).
+	DeleteAPIToken(ctx context.Context, name string, params *DeleteAPITokenParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAPIToken Read an APIToken
+	//
+	// Corresponds with GET /api/v1/apitokens/{name} (the `GetAPIToken` operationId).
+	GetAPIToken(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchAPITokenWithBody Change or apply an APIToken
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/apitokens/{name} (the `PatchAPIToken` operationId).
+	PatchAPITokenWithBody(ctx context.Context, name string, params *PatchAPITokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchAPITokenWithApplicationApplyPatchPlusJSONBody Change or apply an APIToken
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/apitokens/{name} (the `PatchAPIToken` operationId).
+	PatchAPITokenWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchAPITokenParams, body PatchAPITokenApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchAPITokenWithApplicationMergePatchPlusJSONBody Change or apply an APIToken
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/apitokens/{name} (the `PatchAPIToken` operationId).
+	PatchAPITokenWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchAPITokenParams, body PatchAPITokenApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceAPITokenWithBody Create or replace an APIToken
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/apitokens/{name} (the `ReplaceAPIToken` operationId).
+	ReplaceAPITokenWithBody(ctx context.Context, name string, params *ReplaceAPITokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceAPIToken Create or replace an APIToken
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/apitokens/{name} (the `ReplaceAPIToken` operationId).
+	ReplaceAPIToken(ctx context.Context, name string, params *ReplaceAPITokenParams, body ReplaceAPITokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAPITokenStatus Read the status of an APIToken
+	//
+	// Corresponds with GET /api/v1/apitokens/{name}/status (the `GetAPITokenStatus` operationId).
+	GetAPITokenStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutAPITokenStatusWithBody Write the status of an APIToken
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/apitokens/{name}/status (the `PutAPITokenStatus` operationId).
+	PutAPITokenStatusWithBody(ctx context.Context, name string, params *PutAPITokenStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutAPITokenStatus Write the status of an APIToken
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/apitokens/{name}/status (the `PutAPITokenStatus` operationId).
+	PutAPITokenStatus(ctx context.Context, name string, params *PutAPITokenStatusParams, body PutAPITokenStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListAuditRecords Read the audit log
+	//
+	// Needs a role with the verb list on Audit. The records are in the order of their sequence numbers, oldest first.
+	//
+	// Corresponds with GET /api/v1/audit (the `ListAuditRecords` operationId).
+	ListAuditRecords(ctx context.Context, params *ListAuditRecordsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetBackup Back up everything
+	//
+	// Needs a role with the verb get on Backup in all networks. The stream is encrypted to the given age recipients; nobody else can read it.
+	//
+	// Corresponds with GET /api/v1/backup (the `GetBackup` operationId).
+	GetBackup(ctx context.Context, params *GetBackupParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListCloudServices List or watch cloudservices
 	//
@@ -279,7 +473,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/cloudservices (the `CreateCloudService` operationId).
-	CreateCloudServiceWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateCloudServiceWithBody(ctx context.Context, params *CreateCloudServiceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateCloudService Create a CloudService
 	//
@@ -288,11 +482,11 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/cloudservices (the `CreateCloudService` operationId).
-	CreateCloudService(ctx context.Context, body CreateCloudServiceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateCloudService(ctx context.Context, params *CreateCloudServiceParams, body CreateCloudServiceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteCloudService Delete a CloudService
 	//
-	// Answers 409 while other resources refer to it.
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 	//
 	// Corresponds with DELETE /api/v1/cloudservices/{name} (the `DeleteCloudService` operationId).
 	DeleteCloudService(ctx context.Context, name string, params *DeleteCloudServiceParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -302,23 +496,50 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/cloudservices/{name} (the `GetCloudService` operationId).
 	GetCloudService(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyCloudServiceWithBody Create or update a CloudService
+	// PatchCloudServiceWithBody Change or apply a CloudService
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/cloudservices/{name} (the `PatchCloudService` operationId).
+	PatchCloudServiceWithBody(ctx context.Context, name string, params *PatchCloudServiceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchCloudServiceWithApplicationApplyPatchPlusJSONBody Change or apply a CloudService
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/cloudservices/{name} (the `PatchCloudService` operationId).
+	PatchCloudServiceWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchCloudServiceParams, body PatchCloudServiceApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchCloudServiceWithApplicationMergePatchPlusJSONBody Change or apply a CloudService
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/cloudservices/{name} (the `PatchCloudService` operationId).
+	PatchCloudServiceWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchCloudServiceParams, body PatchCloudServiceApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceCloudServiceWithBody Create or replace a CloudService
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes any type of body and a specified content type.
 	//
-	// Corresponds with PUT /api/v1/cloudservices/{name} (the `ApplyCloudService` operationId).
-	ApplyCloudServiceWithBody(ctx context.Context, name string, params *ApplyCloudServiceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/cloudservices/{name} (the `ReplaceCloudService` operationId).
+	ReplaceCloudServiceWithBody(ctx context.Context, name string, params *ReplaceCloudServiceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyCloudService Create or update a CloudService
+	// ReplaceCloudService Create or replace a CloudService
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes a body of the `application/json` content type.
 	//
-	// Corresponds with PUT /api/v1/cloudservices/{name} (the `ApplyCloudService` operationId).
-	ApplyCloudService(ctx context.Context, name string, params *ApplyCloudServiceParams, body ApplyCloudServiceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/cloudservices/{name} (the `ReplaceCloudService` operationId).
+	ReplaceCloudService(ctx context.Context, name string, params *ReplaceCloudServiceParams, body ReplaceCloudServiceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetCloudServiceStatus Read the status of a CloudService
 	//
@@ -327,7 +548,7 @@ type ClientInterface interface {
 
 	// PutCloudServiceStatusWithBody Write the status of a CloudService
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -336,7 +557,7 @@ type ClientInterface interface {
 
 	// PutCloudServiceStatus Write the status of a CloudService
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -355,7 +576,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/enrollmenttokens (the `CreateEnrollmentToken` operationId).
-	CreateEnrollmentTokenWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateEnrollmentTokenWithBody(ctx context.Context, params *CreateEnrollmentTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateEnrollmentToken Create an EnrollmentToken
 	//
@@ -364,11 +585,11 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/enrollmenttokens (the `CreateEnrollmentToken` operationId).
-	CreateEnrollmentToken(ctx context.Context, body CreateEnrollmentTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateEnrollmentToken(ctx context.Context, params *CreateEnrollmentTokenParams, body CreateEnrollmentTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteEnrollmentToken Delete an EnrollmentToken
 	//
-	// Answers 409 while other resources refer to it.
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 	//
 	// Corresponds with DELETE /api/v1/enrollmenttokens/{name} (the `DeleteEnrollmentToken` operationId).
 	DeleteEnrollmentToken(ctx context.Context, name string, params *DeleteEnrollmentTokenParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -378,23 +599,50 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/enrollmenttokens/{name} (the `GetEnrollmentToken` operationId).
 	GetEnrollmentToken(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyEnrollmentTokenWithBody Create or update an EnrollmentToken
+	// PatchEnrollmentTokenWithBody Change or apply an EnrollmentToken
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/enrollmenttokens/{name} (the `PatchEnrollmentToken` operationId).
+	PatchEnrollmentTokenWithBody(ctx context.Context, name string, params *PatchEnrollmentTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchEnrollmentTokenWithApplicationApplyPatchPlusJSONBody Change or apply an EnrollmentToken
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/enrollmenttokens/{name} (the `PatchEnrollmentToken` operationId).
+	PatchEnrollmentTokenWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchEnrollmentTokenParams, body PatchEnrollmentTokenApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchEnrollmentTokenWithApplicationMergePatchPlusJSONBody Change or apply an EnrollmentToken
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/enrollmenttokens/{name} (the `PatchEnrollmentToken` operationId).
+	PatchEnrollmentTokenWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchEnrollmentTokenParams, body PatchEnrollmentTokenApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceEnrollmentTokenWithBody Create or replace an EnrollmentToken
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes any type of body and a specified content type.
 	//
-	// Corresponds with PUT /api/v1/enrollmenttokens/{name} (the `ApplyEnrollmentToken` operationId).
-	ApplyEnrollmentTokenWithBody(ctx context.Context, name string, params *ApplyEnrollmentTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/enrollmenttokens/{name} (the `ReplaceEnrollmentToken` operationId).
+	ReplaceEnrollmentTokenWithBody(ctx context.Context, name string, params *ReplaceEnrollmentTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyEnrollmentToken Create or update an EnrollmentToken
+	// ReplaceEnrollmentToken Create or replace an EnrollmentToken
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes a body of the `application/json` content type.
 	//
-	// Corresponds with PUT /api/v1/enrollmenttokens/{name} (the `ApplyEnrollmentToken` operationId).
-	ApplyEnrollmentToken(ctx context.Context, name string, params *ApplyEnrollmentTokenParams, body ApplyEnrollmentTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/enrollmenttokens/{name} (the `ReplaceEnrollmentToken` operationId).
+	ReplaceEnrollmentToken(ctx context.Context, name string, params *ReplaceEnrollmentTokenParams, body ReplaceEnrollmentTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetEnrollmentTokenStatus Read the status of an EnrollmentToken
 	//
@@ -403,7 +651,7 @@ type ClientInterface interface {
 
 	// PutEnrollmentTokenStatusWithBody Write the status of an EnrollmentToken
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -412,12 +660,22 @@ type ClientInterface interface {
 
 	// PutEnrollmentTokenStatus Write the status of an EnrollmentToken
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/enrollmenttokens/{name}/status (the `PutEnrollmentTokenStatus` operationId).
 	PutEnrollmentTokenStatus(ctx context.Context, name string, params *PutEnrollmentTokenStatusParams, body PutEnrollmentTokenStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListEvents List or watch events
+	//
+	// Corresponds with GET /api/v1/events (the `ListEvents` operationId).
+	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetEvent Read an Event
+	//
+	// Corresponds with GET /api/v1/events/{name} (the `GetEvent` operationId).
+	GetEvent(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListGeneralNodes List or watch generalnodes
 	//
@@ -431,7 +689,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/generalnodes (the `CreateGeneralNode` operationId).
-	CreateGeneralNodeWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateGeneralNodeWithBody(ctx context.Context, params *CreateGeneralNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateGeneralNode Create a GeneralNode
 	//
@@ -440,11 +698,11 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/generalnodes (the `CreateGeneralNode` operationId).
-	CreateGeneralNode(ctx context.Context, body CreateGeneralNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateGeneralNode(ctx context.Context, params *CreateGeneralNodeParams, body CreateGeneralNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteGeneralNode Delete a GeneralNode
 	//
-	// Answers 409 while other resources refer to it.
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 	//
 	// Corresponds with DELETE /api/v1/generalnodes/{name} (the `DeleteGeneralNode` operationId).
 	DeleteGeneralNode(ctx context.Context, name string, params *DeleteGeneralNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -454,23 +712,50 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/generalnodes/{name} (the `GetGeneralNode` operationId).
 	GetGeneralNode(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyGeneralNodeWithBody Create or update a GeneralNode
+	// PatchGeneralNodeWithBody Change or apply a GeneralNode
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/generalnodes/{name} (the `PatchGeneralNode` operationId).
+	PatchGeneralNodeWithBody(ctx context.Context, name string, params *PatchGeneralNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchGeneralNodeWithApplicationApplyPatchPlusJSONBody Change or apply a GeneralNode
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/generalnodes/{name} (the `PatchGeneralNode` operationId).
+	PatchGeneralNodeWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchGeneralNodeParams, body PatchGeneralNodeApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchGeneralNodeWithApplicationMergePatchPlusJSONBody Change or apply a GeneralNode
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/generalnodes/{name} (the `PatchGeneralNode` operationId).
+	PatchGeneralNodeWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchGeneralNodeParams, body PatchGeneralNodeApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceGeneralNodeWithBody Create or replace a GeneralNode
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes any type of body and a specified content type.
 	//
-	// Corresponds with PUT /api/v1/generalnodes/{name} (the `ApplyGeneralNode` operationId).
-	ApplyGeneralNodeWithBody(ctx context.Context, name string, params *ApplyGeneralNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/generalnodes/{name} (the `ReplaceGeneralNode` operationId).
+	ReplaceGeneralNodeWithBody(ctx context.Context, name string, params *ReplaceGeneralNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyGeneralNode Create or update a GeneralNode
+	// ReplaceGeneralNode Create or replace a GeneralNode
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes a body of the `application/json` content type.
 	//
-	// Corresponds with PUT /api/v1/generalnodes/{name} (the `ApplyGeneralNode` operationId).
-	ApplyGeneralNode(ctx context.Context, name string, params *ApplyGeneralNodeParams, body ApplyGeneralNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/generalnodes/{name} (the `ReplaceGeneralNode` operationId).
+	ReplaceGeneralNode(ctx context.Context, name string, params *ReplaceGeneralNodeParams, body ReplaceGeneralNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetGeneralNodeStatus Read the status of a GeneralNode
 	//
@@ -479,7 +764,7 @@ type ClientInterface interface {
 
 	// PutGeneralNodeStatusWithBody Write the status of a GeneralNode
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -488,12 +773,115 @@ type ClientInterface interface {
 
 	// PutGeneralNodeStatus Write the status of a GeneralNode
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/generalnodes/{name}/status (the `PutGeneralNodeStatus` operationId).
 	PutGeneralNodeStatus(ctx context.Context, name string, params *PutGeneralNodeStatusParams, body PutGeneralNodeStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListGitSources List or watch gitsources
+	//
+	// Corresponds with GET /api/v1/gitsources (the `ListGitSources` operationId).
+	ListGitSources(ctx context.Context, params *ListGitSourcesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateGitSourceWithBody Create a GitSource
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/gitsources (the `CreateGitSource` operationId).
+	CreateGitSourceWithBody(ctx context.Context, params *CreateGitSourceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateGitSource Create a GitSource
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/gitsources (the `CreateGitSource` operationId).
+	CreateGitSource(ctx context.Context, params *CreateGitSourceParams, body CreateGitSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteGitSource Delete a GitSource
+	//
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+	//
+	// Corresponds with DELETE /api/v1/gitsources/{name} (the `DeleteGitSource` operationId).
+	DeleteGitSource(ctx context.Context, name string, params *DeleteGitSourceParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetGitSource Read a GitSource
+	//
+	// Corresponds with GET /api/v1/gitsources/{name} (the `GetGitSource` operationId).
+	GetGitSource(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchGitSourceWithBody Change or apply a GitSource
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/gitsources/{name} (the `PatchGitSource` operationId).
+	PatchGitSourceWithBody(ctx context.Context, name string, params *PatchGitSourceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchGitSourceWithApplicationApplyPatchPlusJSONBody Change or apply a GitSource
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/gitsources/{name} (the `PatchGitSource` operationId).
+	PatchGitSourceWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchGitSourceParams, body PatchGitSourceApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchGitSourceWithApplicationMergePatchPlusJSONBody Change or apply a GitSource
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/gitsources/{name} (the `PatchGitSource` operationId).
+	PatchGitSourceWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchGitSourceParams, body PatchGitSourceApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceGitSourceWithBody Create or replace a GitSource
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/gitsources/{name} (the `ReplaceGitSource` operationId).
+	ReplaceGitSourceWithBody(ctx context.Context, name string, params *ReplaceGitSourceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceGitSource Create or replace a GitSource
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/gitsources/{name} (the `ReplaceGitSource` operationId).
+	ReplaceGitSource(ctx context.Context, name string, params *ReplaceGitSourceParams, body ReplaceGitSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetGitSourceStatus Read the status of a GitSource
+	//
+	// Corresponds with GET /api/v1/gitsources/{name}/status (the `GetGitSourceStatus` operationId).
+	GetGitSourceStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutGitSourceStatusWithBody Write the status of a GitSource
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/gitsources/{name}/status (the `PutGitSourceStatus` operationId).
+	PutGitSourceStatusWithBody(ctx context.Context, name string, params *PutGitSourceStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutGitSourceStatus Write the status of a GitSource
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/gitsources/{name}/status (the `PutGitSourceStatus` operationId).
+	PutGitSourceStatus(ctx context.Context, name string, params *PutGitSourceStatusParams, body PutGitSourceStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListNetworks List or watch networks
 	//
@@ -507,7 +895,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/networks (the `CreateNetwork` operationId).
-	CreateNetworkWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateNetworkWithBody(ctx context.Context, params *CreateNetworkParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateNetwork Create a Network
 	//
@@ -516,11 +904,11 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/networks (the `CreateNetwork` operationId).
-	CreateNetwork(ctx context.Context, body CreateNetworkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateNetwork(ctx context.Context, params *CreateNetworkParams, body CreateNetworkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteNetwork Delete a Network
 	//
-	// Answers 409 while other resources refer to it.
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 	//
 	// Corresponds with DELETE /api/v1/networks/{name} (the `DeleteNetwork` operationId).
 	DeleteNetwork(ctx context.Context, name string, params *DeleteNetworkParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -530,23 +918,50 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/networks/{name} (the `GetNetwork` operationId).
 	GetNetwork(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyNetworkWithBody Create or update a Network
+	// PatchNetworkWithBody Change or apply a Network
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/networks/{name} (the `PatchNetwork` operationId).
+	PatchNetworkWithBody(ctx context.Context, name string, params *PatchNetworkParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchNetworkWithApplicationApplyPatchPlusJSONBody Change or apply a Network
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/networks/{name} (the `PatchNetwork` operationId).
+	PatchNetworkWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchNetworkParams, body PatchNetworkApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchNetworkWithApplicationMergePatchPlusJSONBody Change or apply a Network
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/networks/{name} (the `PatchNetwork` operationId).
+	PatchNetworkWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchNetworkParams, body PatchNetworkApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceNetworkWithBody Create or replace a Network
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes any type of body and a specified content type.
 	//
-	// Corresponds with PUT /api/v1/networks/{name} (the `ApplyNetwork` operationId).
-	ApplyNetworkWithBody(ctx context.Context, name string, params *ApplyNetworkParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/networks/{name} (the `ReplaceNetwork` operationId).
+	ReplaceNetworkWithBody(ctx context.Context, name string, params *ReplaceNetworkParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyNetwork Create or update a Network
+	// ReplaceNetwork Create or replace a Network
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes a body of the `application/json` content type.
 	//
-	// Corresponds with PUT /api/v1/networks/{name} (the `ApplyNetwork` operationId).
-	ApplyNetwork(ctx context.Context, name string, params *ApplyNetworkParams, body ApplyNetworkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/networks/{name} (the `ReplaceNetwork` operationId).
+	ReplaceNetwork(ctx context.Context, name string, params *ReplaceNetworkParams, body ReplaceNetworkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetNetworkStatus Read the status of a Network
 	//
@@ -555,7 +970,7 @@ type ClientInterface interface {
 
 	// PutNetworkStatusWithBody Write the status of a Network
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -564,7 +979,7 @@ type ClientInterface interface {
 
 	// PutNetworkStatus Write the status of a Network
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -583,7 +998,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/nodes (the `CreateNode` operationId).
-	CreateNodeWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateNodeWithBody(ctx context.Context, params *CreateNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateNode Create a Node
 	//
@@ -592,11 +1007,11 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/v1/nodes (the `CreateNode` operationId).
-	CreateNode(ctx context.Context, body CreateNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateNode(ctx context.Context, params *CreateNodeParams, body CreateNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteNode Delete a Node
 	//
-	// Answers 409 while other resources refer to it.
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 	//
 	// Corresponds with DELETE /api/v1/nodes/{name} (the `DeleteNode` operationId).
 	DeleteNode(ctx context.Context, name string, params *DeleteNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -606,23 +1021,50 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/nodes/{name} (the `GetNode` operationId).
 	GetNode(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyNodeWithBody Create or update a Node
+	// PatchNodeWithBody Change or apply a Node
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/nodes/{name} (the `PatchNode` operationId).
+	PatchNodeWithBody(ctx context.Context, name string, params *PatchNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchNodeWithApplicationApplyPatchPlusJSONBody Change or apply a Node
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/nodes/{name} (the `PatchNode` operationId).
+	PatchNodeWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchNodeParams, body PatchNodeApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchNodeWithApplicationMergePatchPlusJSONBody Change or apply a Node
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/nodes/{name} (the `PatchNode` operationId).
+	PatchNodeWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchNodeParams, body PatchNodeApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceNodeWithBody Create or replace a Node
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes any type of body and a specified content type.
 	//
-	// Corresponds with PUT /api/v1/nodes/{name} (the `ApplyNode` operationId).
-	ApplyNodeWithBody(ctx context.Context, name string, params *ApplyNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/nodes/{name} (the `ReplaceNode` operationId).
+	ReplaceNodeWithBody(ctx context.Context, name string, params *ReplaceNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ApplyNode Create or update a Node
+	// ReplaceNode Create or replace a Node
 	//
 	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 	//
 	// Takes a body of the `application/json` content type.
 	//
-	// Corresponds with PUT /api/v1/nodes/{name} (the `ApplyNode` operationId).
-	ApplyNode(ctx context.Context, name string, params *ApplyNodeParams, body ApplyNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with PUT /api/v1/nodes/{name} (the `ReplaceNode` operationId).
+	ReplaceNode(ctx context.Context, name string, params *ReplaceNodeParams, body ReplaceNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetNodeStatus Read the status of a Node
 	//
@@ -631,7 +1073,7 @@ type ClientInterface interface {
 
 	// PutNodeStatusWithBody Write the status of a Node
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -640,19 +1082,280 @@ type ClientInterface interface {
 
 	// PutNodeStatus Write the status of a Node
 	//
-	// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/nodes/{name}/status (the `PutNodeStatus` operationId).
 	PutNodeStatus(ctx context.Context, name string, params *PutNodeStatusParams, body PutNodeStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// CreatePlanWithBody What would these changes do
+	//
+	// Does what applying, pruning and deleting would do, in that order, in memory: with the same validation, references among the resources of the plan, authorisation, addresses and field managers. Nothing is written.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/plans (the `CreatePlan` operationId).
+	CreatePlanWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreatePlan What would these changes do
+	//
+	// Does what applying, pruning and deleting would do, in that order, in memory: with the same validation, references among the resources of the plan, authorisation, addresses and field managers. Nothing is written.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/plans (the `CreatePlan` operationId).
+	CreatePlan(ctx context.Context, body CreatePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetReachability May one device open flows to another
+	//
+	// Needs a role with the verb get on Reachability in the network of both.
+	//
+	// Corresponds with GET /api/v1/reachability (the `GetReachability` operationId).
+	GetReachability(ctx context.Context, params *GetReachabilityParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateRestoreWithBody Restore a backup
+	//
+	// Needs a role with the verb create on Restore in all networks. The body is a decrypted backup. Without replace=true the store must be empty but for what a manager makes at its start.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/restore (the `CreateRestore` operationId).
+	CreateRestoreWithBody(ctx context.Context, params *CreateRestoreParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRoleBindings List or watch rolebindings
+	//
+	// Corresponds with GET /api/v1/rolebindings (the `ListRoleBindings` operationId).
+	ListRoleBindings(ctx context.Context, params *ListRoleBindingsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateRoleBindingWithBody Create a RoleBinding
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/rolebindings (the `CreateRoleBinding` operationId).
+	CreateRoleBindingWithBody(ctx context.Context, params *CreateRoleBindingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateRoleBinding Create a RoleBinding
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/rolebindings (the `CreateRoleBinding` operationId).
+	CreateRoleBinding(ctx context.Context, params *CreateRoleBindingParams, body CreateRoleBindingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteRoleBinding Delete a RoleBinding
+	//
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+	//
+	// Corresponds with DELETE /api/v1/rolebindings/{name} (the `DeleteRoleBinding` operationId).
+	DeleteRoleBinding(ctx context.Context, name string, params *DeleteRoleBindingParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRoleBinding Read a RoleBinding
+	//
+	// Corresponds with GET /api/v1/rolebindings/{name} (the `GetRoleBinding` operationId).
+	GetRoleBinding(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchRoleBindingWithBody Change or apply a RoleBinding
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/rolebindings/{name} (the `PatchRoleBinding` operationId).
+	PatchRoleBindingWithBody(ctx context.Context, name string, params *PatchRoleBindingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchRoleBindingWithApplicationApplyPatchPlusJSONBody Change or apply a RoleBinding
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/rolebindings/{name} (the `PatchRoleBinding` operationId).
+	PatchRoleBindingWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchRoleBindingParams, body PatchRoleBindingApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchRoleBindingWithApplicationMergePatchPlusJSONBody Change or apply a RoleBinding
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/rolebindings/{name} (the `PatchRoleBinding` operationId).
+	PatchRoleBindingWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchRoleBindingParams, body PatchRoleBindingApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceRoleBindingWithBody Create or replace a RoleBinding
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/rolebindings/{name} (the `ReplaceRoleBinding` operationId).
+	ReplaceRoleBindingWithBody(ctx context.Context, name string, params *ReplaceRoleBindingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceRoleBinding Create or replace a RoleBinding
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/rolebindings/{name} (the `ReplaceRoleBinding` operationId).
+	ReplaceRoleBinding(ctx context.Context, name string, params *ReplaceRoleBindingParams, body ReplaceRoleBindingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRoleBindingStatus Read the status of a RoleBinding
+	//
+	// Corresponds with GET /api/v1/rolebindings/{name}/status (the `GetRoleBindingStatus` operationId).
+	GetRoleBindingStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRoleBindingStatusWithBody Write the status of a RoleBinding
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/rolebindings/{name}/status (the `PutRoleBindingStatus` operationId).
+	PutRoleBindingStatusWithBody(ctx context.Context, name string, params *PutRoleBindingStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRoleBindingStatus Write the status of a RoleBinding
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/rolebindings/{name}/status (the `PutRoleBindingStatus` operationId).
+	PutRoleBindingStatus(ctx context.Context, name string, params *PutRoleBindingStatusParams, body PutRoleBindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRoles List or watch roles
+	//
+	// Corresponds with GET /api/v1/roles (the `ListRoles` operationId).
+	ListRoles(ctx context.Context, params *ListRolesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateRoleWithBody Create a Role
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/roles (the `CreateRole` operationId).
+	CreateRoleWithBody(ctx context.Context, params *CreateRoleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateRole Create a Role
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/roles (the `CreateRole` operationId).
+	CreateRole(ctx context.Context, params *CreateRoleParams, body CreateRoleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteRole Delete a Role
+	//
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+	//
+	// Corresponds with DELETE /api/v1/roles/{name} (the `DeleteRole` operationId).
+	DeleteRole(ctx context.Context, name string, params *DeleteRoleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRole Read a Role
+	//
+	// Corresponds with GET /api/v1/roles/{name} (the `GetRole` operationId).
+	GetRole(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchRoleWithBody Change or apply a Role
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/roles/{name} (the `PatchRole` operationId).
+	PatchRoleWithBody(ctx context.Context, name string, params *PatchRoleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchRoleWithApplicationApplyPatchPlusJSONBody Change or apply a Role
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/roles/{name} (the `PatchRole` operationId).
+	PatchRoleWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchRoleParams, body PatchRoleApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchRoleWithApplicationMergePatchPlusJSONBody Change or apply a Role
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/roles/{name} (the `PatchRole` operationId).
+	PatchRoleWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchRoleParams, body PatchRoleApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceRoleWithBody Create or replace a Role
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/roles/{name} (the `ReplaceRole` operationId).
+	ReplaceRoleWithBody(ctx context.Context, name string, params *ReplaceRoleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceRole Create or replace a Role
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/roles/{name} (the `ReplaceRole` operationId).
+	ReplaceRole(ctx context.Context, name string, params *ReplaceRoleParams, body ReplaceRoleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRoleStatus Read the status of a Role
+	//
+	// Corresponds with GET /api/v1/roles/{name}/status (the `GetRoleStatus` operationId).
+	GetRoleStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRoleStatusWithBody Write the status of a Role
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/roles/{name}/status (the `PutRoleStatus` operationId).
+	PutRoleStatusWithBody(ctx context.Context, name string, params *PutRoleStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRoleStatus Write the status of a Role
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/roles/{name}/status (the `PutRoleStatus` operationId).
+	PutRoleStatus(ctx context.Context, name string, params *PutRoleStatusParams, body PutRoleStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetTelemetryMetrics Metrics of the adapters that push to this manager
+	//
+	// Needs a role with the verb get on Metrics. Every series has the label adapter.
+	//
+	// Corresponds with GET /api/v1/telemetry/metrics (the `GetTelemetryMetrics` operationId).
+	GetTelemetryMetrics(ctx context.Context, params *GetTelemetryMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetTelemetryTargets Targets for the HTTP service discovery of Prometheus
+	//
+	// Needs a role with the verb get on Metrics.
+	//
+	// Corresponds with GET /api/v1/telemetry/targets (the `GetTelemetryTargets` operationId).
+	GetTelemetryTargets(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetWhoami Who is asking
+	//
+	// Corresponds with GET /api/v1/whoami (the `GetWhoami` operationId).
+	GetWhoami(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetLivez Is the process alive
 	//
 	// Corresponds with GET /livez (the `GetLivez` operationId).
 	GetLivez(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetMetrics Metrics for Prometheus
+	// GetMetrics Metrics of this manager for Prometheus
+	//
+	// Needs a role with the verb get on Metrics.
 	//
 	// Corresponds with GET /metrics (the `GetMetrics` operationId).
 	GetMetrics(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -666,6 +1369,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /readyz (the `GetReadyz` operationId).
 	GetReadyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetReference This specification as a page for people
+	//
+	// Corresponds with GET /reference (the `GetReference` operationId).
+	GetReference(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // ListAccessPolicies List or watch accesspolicies
@@ -690,8 +1398,8 @@ func (c *Generated) ListAccessPolicies(ctx context.Context, params *ListAccessPo
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/accesspolicies (the `CreateAccessPolicy` operationId).
-func (c *Generated) CreateAccessPolicyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateAccessPolicyRequestWithBody(c.Server, contentType, body)
+func (c *Generated) CreateAccessPolicyWithBody(ctx context.Context, params *CreateAccessPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAccessPolicyRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -709,8 +1417,8 @@ func (c *Generated) CreateAccessPolicyWithBody(ctx context.Context, contentType 
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/v1/accesspolicies (the `CreateAccessPolicy` operationId).
-func (c *Generated) CreateAccessPolicy(ctx context.Context, body CreateAccessPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateAccessPolicyRequest(c.Server, body)
+func (c *Generated) CreateAccessPolicy(ctx context.Context, params *CreateAccessPolicyParams, body CreateAccessPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAccessPolicyRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -723,7 +1431,7 @@ func (c *Generated) CreateAccessPolicy(ctx context.Context, body CreateAccessPol
 
 // DeleteAccessPolicy Delete an AccessPolicy
 //
-// Answers 409 while other resources refer to it.
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 //
 // Corresponds with DELETE /api/v1/accesspolicies/{name} (the `DeleteAccessPolicy` operationId).
 func (c *Generated) DeleteAccessPolicy(ctx context.Context, name string, params *DeleteAccessPolicyParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -753,15 +1461,15 @@ func (c *Generated) GetAccessPolicy(ctx context.Context, name string, reqEditors
 	return c.Client.Do(req)
 }
 
-// ApplyAccessPolicyWithBody Create or update an AccessPolicy
+// PatchAccessPolicyWithBody Change or apply an AccessPolicy
 //
-// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
 //
 // Takes any type of body and a specified content type.
 //
-// Corresponds with PUT /api/v1/accesspolicies/{name} (the `ApplyAccessPolicy` operationId).
-func (c *Generated) ApplyAccessPolicyWithBody(ctx context.Context, name string, params *ApplyAccessPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyAccessPolicyRequestWithBody(c.Server, name, params, contentType, body)
+// Corresponds with PATCH /api/v1/accesspolicies/{name} (the `PatchAccessPolicy` operationId).
+func (c *Generated) PatchAccessPolicyWithBody(ctx context.Context, name string, params *PatchAccessPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAccessPolicyRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -772,15 +1480,72 @@ func (c *Generated) ApplyAccessPolicyWithBody(ctx context.Context, name string, 
 	return c.Client.Do(req)
 }
 
-// ApplyAccessPolicy Create or update an AccessPolicy
+// PatchAccessPolicyWithApplicationApplyPatchPlusJSONBody Change or apply an AccessPolicy
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/accesspolicies/{name} (the `PatchAccessPolicy` operationId).
+func (c *Generated) PatchAccessPolicyWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchAccessPolicyParams, body PatchAccessPolicyApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAccessPolicyRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchAccessPolicyWithApplicationMergePatchPlusJSONBody Change or apply an AccessPolicy
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/accesspolicies/{name} (the `PatchAccessPolicy` operationId).
+func (c *Generated) PatchAccessPolicyWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchAccessPolicyParams, body PatchAccessPolicyApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAccessPolicyRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceAccessPolicyWithBody Create or replace an AccessPolicy
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/accesspolicies/{name} (the `ReplaceAccessPolicy` operationId).
+func (c *Generated) ReplaceAccessPolicyWithBody(ctx context.Context, name string, params *ReplaceAccessPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceAccessPolicyRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceAccessPolicy Create or replace an AccessPolicy
 //
 // Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 //
 // Takes a body of the `application/json` content type.
 //
-// Corresponds with PUT /api/v1/accesspolicies/{name} (the `ApplyAccessPolicy` operationId).
-func (c *Generated) ApplyAccessPolicy(ctx context.Context, name string, params *ApplyAccessPolicyParams, body ApplyAccessPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyAccessPolicyRequest(c.Server, name, params, body)
+// Corresponds with PUT /api/v1/accesspolicies/{name} (the `ReplaceAccessPolicy` operationId).
+func (c *Generated) ReplaceAccessPolicy(ctx context.Context, name string, params *ReplaceAccessPolicyParams, body ReplaceAccessPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceAccessPolicyRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -808,7 +1573,7 @@ func (c *Generated) GetAccessPolicyStatus(ctx context.Context, name string, reqE
 
 // PutAccessPolicyStatusWithBody Write the status of an AccessPolicy
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes any type of body and a specified content type.
 //
@@ -827,13 +1592,47 @@ func (c *Generated) PutAccessPolicyStatusWithBody(ctx context.Context, name stri
 
 // PutAccessPolicyStatus Write the status of an AccessPolicy
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/accesspolicies/{name}/status (the `PutAccessPolicyStatus` operationId).
 func (c *Generated) PutAccessPolicyStatus(ctx context.Context, name string, params *PutAccessPolicyStatusParams, body PutAccessPolicyStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutAccessPolicyStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAccessReviewWithBody May the subject of the request do something
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/accessreviews (the `CreateAccessReview` operationId).
+func (c *Generated) CreateAccessReviewWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAccessReviewRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAccessReview May the subject of the request do something
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/accessreviews (the `CreateAccessReview` operationId).
+func (c *Generated) CreateAccessReview(ctx context.Context, body CreateAccessReviewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAccessReviewRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -866,8 +1665,8 @@ func (c *Generated) ListAdapters(ctx context.Context, params *ListAdaptersParams
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/adapters (the `CreateAdapter` operationId).
-func (c *Generated) CreateAdapterWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateAdapterRequestWithBody(c.Server, contentType, body)
+func (c *Generated) CreateAdapterWithBody(ctx context.Context, params *CreateAdapterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAdapterRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -885,8 +1684,8 @@ func (c *Generated) CreateAdapterWithBody(ctx context.Context, contentType strin
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/v1/adapters (the `CreateAdapter` operationId).
-func (c *Generated) CreateAdapter(ctx context.Context, body CreateAdapterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateAdapterRequest(c.Server, body)
+func (c *Generated) CreateAdapter(ctx context.Context, params *CreateAdapterParams, body CreateAdapterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAdapterRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -899,7 +1698,7 @@ func (c *Generated) CreateAdapter(ctx context.Context, body CreateAdapterJSONReq
 
 // DeleteAdapter Delete an Adapter
 //
-// Answers 409 while other resources refer to it.
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 //
 // Corresponds with DELETE /api/v1/adapters/{name} (the `DeleteAdapter` operationId).
 func (c *Generated) DeleteAdapter(ctx context.Context, name string, params *DeleteAdapterParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -929,15 +1728,15 @@ func (c *Generated) GetAdapter(ctx context.Context, name string, reqEditors ...R
 	return c.Client.Do(req)
 }
 
-// ApplyAdapterWithBody Create or update an Adapter
+// PatchAdapterWithBody Change or apply an Adapter
 //
-// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
 //
 // Takes any type of body and a specified content type.
 //
-// Corresponds with PUT /api/v1/adapters/{name} (the `ApplyAdapter` operationId).
-func (c *Generated) ApplyAdapterWithBody(ctx context.Context, name string, params *ApplyAdapterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyAdapterRequestWithBody(c.Server, name, params, contentType, body)
+// Corresponds with PATCH /api/v1/adapters/{name} (the `PatchAdapter` operationId).
+func (c *Generated) PatchAdapterWithBody(ctx context.Context, name string, params *PatchAdapterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAdapterRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -948,15 +1747,72 @@ func (c *Generated) ApplyAdapterWithBody(ctx context.Context, name string, param
 	return c.Client.Do(req)
 }
 
-// ApplyAdapter Create or update an Adapter
+// PatchAdapterWithApplicationApplyPatchPlusJSONBody Change or apply an Adapter
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/adapters/{name} (the `PatchAdapter` operationId).
+func (c *Generated) PatchAdapterWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchAdapterParams, body PatchAdapterApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAdapterRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchAdapterWithApplicationMergePatchPlusJSONBody Change or apply an Adapter
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/adapters/{name} (the `PatchAdapter` operationId).
+func (c *Generated) PatchAdapterWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchAdapterParams, body PatchAdapterApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAdapterRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceAdapterWithBody Create or replace an Adapter
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/adapters/{name} (the `ReplaceAdapter` operationId).
+func (c *Generated) ReplaceAdapterWithBody(ctx context.Context, name string, params *ReplaceAdapterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceAdapterRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceAdapter Create or replace an Adapter
 //
 // Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 //
 // Takes a body of the `application/json` content type.
 //
-// Corresponds with PUT /api/v1/adapters/{name} (the `ApplyAdapter` operationId).
-func (c *Generated) ApplyAdapter(ctx context.Context, name string, params *ApplyAdapterParams, body ApplyAdapterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyAdapterRequest(c.Server, name, params, body)
+// Corresponds with PUT /api/v1/adapters/{name} (the `ReplaceAdapter` operationId).
+func (c *Generated) ReplaceAdapter(ctx context.Context, name string, params *ReplaceAdapterParams, body ReplaceAdapterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceAdapterRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -969,7 +1825,7 @@ func (c *Generated) ApplyAdapter(ctx context.Context, name string, params *Apply
 
 // ListAdapterGeneralNodes List or watch the general nodes of an adapter
 //
-// For the adapter itself, with the access token that the AS gave it. A general node that moves to another adapter appears as DELETED.
+// For the adapter itself, with the access token that the AS gave it. A general node that moves to another adapter appears as DELETED. While the adapter is drained, every general node appears with spec.disabled.
 //
 // Corresponds with GET /api/v1/adapters/{name}/generalnodes (the `ListAdapterGeneralNodes` operationId).
 func (c *Generated) ListAdapterGeneralNodes(ctx context.Context, name string, params *ListAdapterGeneralNodesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -986,7 +1842,7 @@ func (c *Generated) ListAdapterGeneralNodes(ctx context.Context, name string, pa
 
 // PutAdapterGeneralNodeStatusWithBody Write the status of a general node of an adapter
 //
-// For the adapter itself. Of the status only phase, reason, nodeID and conditions are taken; name and addresses are the manager's. Answers 404 if the general node is not one of the adapter's.
+// For the adapter itself. Of the status only phase, reason, nodeID, observedGeneration and conditions are taken; name and addresses are the manager's. Answers 404 if the general node is not one of the adapter's.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1005,13 +1861,32 @@ func (c *Generated) PutAdapterGeneralNodeStatusWithBody(ctx context.Context, nam
 
 // PutAdapterGeneralNodeStatus Write the status of a general node of an adapter
 //
-// For the adapter itself. Of the status only phase, reason, nodeID and conditions are taken; name and addresses are the manager's. Answers 404 if the general node is not one of the adapter's.
+// For the adapter itself. Of the status only phase, reason, nodeID, observedGeneration and conditions are taken; name and addresses are the manager's. Answers 404 if the general node is not one of the adapter's.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/adapters/{name}/generalnodes/{generalNode}/status (the `PutAdapterGeneralNodeStatus` operationId).
 func (c *Generated) PutAdapterGeneralNodeStatus(ctx context.Context, name string, generalNode string, body PutAdapterGeneralNodeStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutAdapterGeneralNodeStatusRequest(c.Server, name, generalNode, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PushAdapterMetricsWithBody Push the metrics of an adapter
+//
+// For the adapter itself: length-delimited io.prometheus.client.MetricFamily messages, compressed with gzip. A push with base 0 replaces all that is known of the adapter; another base says that the families that are not in the body are as in the push of that sequence number, and is answered by 409 if the manager does not have it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/adapters/{name}/metrics (the `PushAdapterMetrics` operationId).
+func (c *Generated) PushAdapterMetricsWithBody(ctx context.Context, name string, params *PushAdapterMetricsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPushAdapterMetricsRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1039,7 +1914,7 @@ func (c *Generated) GetAdapterStatus(ctx context.Context, name string, reqEditor
 
 // PutAdapterStatusWithBody Write the status of an Adapter
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1058,13 +1933,280 @@ func (c *Generated) PutAdapterStatusWithBody(ctx context.Context, name string, p
 
 // PutAdapterStatus Write the status of an Adapter
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/adapters/{name}/status (the `PutAdapterStatus` operationId).
 func (c *Generated) PutAdapterStatus(ctx context.Context, name string, params *PutAdapterStatusParams, body PutAdapterStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutAdapterStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListAPITokens List or watch apitokens
+//
+// Corresponds with GET /api/v1/apitokens (the `ListAPITokens` operationId).
+func (c *Generated) ListAPITokens(ctx context.Context, params *ListAPITokensParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAPITokensRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAPITokenWithBody Create an APIToken
+//
+// Answers 409 if it exists. The answer is the only one that has the secret, in status.token.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/apitokens (the `CreateAPIToken` operationId).
+func (c *Generated) CreateAPITokenWithBody(ctx context.Context, params *CreateAPITokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAPITokenRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAPIToken Create an APIToken
+//
+// Answers 409 if it exists. The answer is the only one that has the secret, in status.token.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/apitokens (the `CreateAPIToken` operationId).
+func (c *Generated) CreateAPIToken(ctx context.Context, params *CreateAPITokenParams, body CreateAPITokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAPITokenRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteAPIToken Delete an APIToken
+//
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+//
+// Corresponds with DELETE /api/v1/apitokens/{name} (the `DeleteAPIToken` operationId).
+func (c *Generated) DeleteAPIToken(ctx context.Context, name string, params *DeleteAPITokenParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteAPITokenRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAPIToken Read an APIToken
+//
+// Corresponds with GET /api/v1/apitokens/{name} (the `GetAPIToken` operationId).
+func (c *Generated) GetAPIToken(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAPITokenRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchAPITokenWithBody Change or apply an APIToken
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/apitokens/{name} (the `PatchAPIToken` operationId).
+func (c *Generated) PatchAPITokenWithBody(ctx context.Context, name string, params *PatchAPITokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAPITokenRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchAPITokenWithApplicationApplyPatchPlusJSONBody Change or apply an APIToken
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/apitokens/{name} (the `PatchAPIToken` operationId).
+func (c *Generated) PatchAPITokenWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchAPITokenParams, body PatchAPITokenApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAPITokenRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchAPITokenWithApplicationMergePatchPlusJSONBody Change or apply an APIToken
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/apitokens/{name} (the `PatchAPIToken` operationId).
+func (c *Generated) PatchAPITokenWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchAPITokenParams, body PatchAPITokenApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchAPITokenRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceAPITokenWithBody Create or replace an APIToken
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/apitokens/{name} (the `ReplaceAPIToken` operationId).
+func (c *Generated) ReplaceAPITokenWithBody(ctx context.Context, name string, params *ReplaceAPITokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceAPITokenRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceAPIToken Create or replace an APIToken
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/apitokens/{name} (the `ReplaceAPIToken` operationId).
+func (c *Generated) ReplaceAPIToken(ctx context.Context, name string, params *ReplaceAPITokenParams, body ReplaceAPITokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceAPITokenRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAPITokenStatus Read the status of an APIToken
+//
+// Corresponds with GET /api/v1/apitokens/{name}/status (the `GetAPITokenStatus` operationId).
+func (c *Generated) GetAPITokenStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAPITokenStatusRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutAPITokenStatusWithBody Write the status of an APIToken
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/apitokens/{name}/status (the `PutAPITokenStatus` operationId).
+func (c *Generated) PutAPITokenStatusWithBody(ctx context.Context, name string, params *PutAPITokenStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutAPITokenStatusRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutAPITokenStatus Write the status of an APIToken
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/apitokens/{name}/status (the `PutAPITokenStatus` operationId).
+func (c *Generated) PutAPITokenStatus(ctx context.Context, name string, params *PutAPITokenStatusParams, body PutAPITokenStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutAPITokenStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListAuditRecords Read the audit log
+//
+// Needs a role with the verb list on Audit. The records are in the order of their sequence numbers, oldest first.
+//
+// Corresponds with GET /api/v1/audit (the `ListAuditRecords` operationId).
+func (c *Generated) ListAuditRecords(ctx context.Context, params *ListAuditRecordsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAuditRecordsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBackup Back up everything
+//
+// Needs a role with the verb get on Backup in all networks. The stream is encrypted to the given age recipients; nobody else can read it.
+//
+// Corresponds with GET /api/v1/backup (the `GetBackup` operationId).
+func (c *Generated) GetBackup(ctx context.Context, params *GetBackupParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBackupRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1097,8 +2239,8 @@ func (c *Generated) ListCloudServices(ctx context.Context, params *ListCloudServ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/cloudservices (the `CreateCloudService` operationId).
-func (c *Generated) CreateCloudServiceWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateCloudServiceRequestWithBody(c.Server, contentType, body)
+func (c *Generated) CreateCloudServiceWithBody(ctx context.Context, params *CreateCloudServiceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateCloudServiceRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1116,8 +2258,8 @@ func (c *Generated) CreateCloudServiceWithBody(ctx context.Context, contentType 
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/v1/cloudservices (the `CreateCloudService` operationId).
-func (c *Generated) CreateCloudService(ctx context.Context, body CreateCloudServiceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateCloudServiceRequest(c.Server, body)
+func (c *Generated) CreateCloudService(ctx context.Context, params *CreateCloudServiceParams, body CreateCloudServiceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateCloudServiceRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1130,7 +2272,7 @@ func (c *Generated) CreateCloudService(ctx context.Context, body CreateCloudServ
 
 // DeleteCloudService Delete a CloudService
 //
-// Answers 409 while other resources refer to it.
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 //
 // Corresponds with DELETE /api/v1/cloudservices/{name} (the `DeleteCloudService` operationId).
 func (c *Generated) DeleteCloudService(ctx context.Context, name string, params *DeleteCloudServiceParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1160,15 +2302,15 @@ func (c *Generated) GetCloudService(ctx context.Context, name string, reqEditors
 	return c.Client.Do(req)
 }
 
-// ApplyCloudServiceWithBody Create or update a CloudService
+// PatchCloudServiceWithBody Change or apply a CloudService
 //
-// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
 //
 // Takes any type of body and a specified content type.
 //
-// Corresponds with PUT /api/v1/cloudservices/{name} (the `ApplyCloudService` operationId).
-func (c *Generated) ApplyCloudServiceWithBody(ctx context.Context, name string, params *ApplyCloudServiceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyCloudServiceRequestWithBody(c.Server, name, params, contentType, body)
+// Corresponds with PATCH /api/v1/cloudservices/{name} (the `PatchCloudService` operationId).
+func (c *Generated) PatchCloudServiceWithBody(ctx context.Context, name string, params *PatchCloudServiceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchCloudServiceRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1179,15 +2321,72 @@ func (c *Generated) ApplyCloudServiceWithBody(ctx context.Context, name string, 
 	return c.Client.Do(req)
 }
 
-// ApplyCloudService Create or update a CloudService
+// PatchCloudServiceWithApplicationApplyPatchPlusJSONBody Change or apply a CloudService
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/cloudservices/{name} (the `PatchCloudService` operationId).
+func (c *Generated) PatchCloudServiceWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchCloudServiceParams, body PatchCloudServiceApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchCloudServiceRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchCloudServiceWithApplicationMergePatchPlusJSONBody Change or apply a CloudService
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/cloudservices/{name} (the `PatchCloudService` operationId).
+func (c *Generated) PatchCloudServiceWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchCloudServiceParams, body PatchCloudServiceApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchCloudServiceRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceCloudServiceWithBody Create or replace a CloudService
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/cloudservices/{name} (the `ReplaceCloudService` operationId).
+func (c *Generated) ReplaceCloudServiceWithBody(ctx context.Context, name string, params *ReplaceCloudServiceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceCloudServiceRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceCloudService Create or replace a CloudService
 //
 // Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 //
 // Takes a body of the `application/json` content type.
 //
-// Corresponds with PUT /api/v1/cloudservices/{name} (the `ApplyCloudService` operationId).
-func (c *Generated) ApplyCloudService(ctx context.Context, name string, params *ApplyCloudServiceParams, body ApplyCloudServiceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyCloudServiceRequest(c.Server, name, params, body)
+// Corresponds with PUT /api/v1/cloudservices/{name} (the `ReplaceCloudService` operationId).
+func (c *Generated) ReplaceCloudService(ctx context.Context, name string, params *ReplaceCloudServiceParams, body ReplaceCloudServiceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceCloudServiceRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1215,7 +2414,7 @@ func (c *Generated) GetCloudServiceStatus(ctx context.Context, name string, reqE
 
 // PutCloudServiceStatusWithBody Write the status of a CloudService
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1234,7 +2433,7 @@ func (c *Generated) PutCloudServiceStatusWithBody(ctx context.Context, name stri
 
 // PutCloudServiceStatus Write the status of a CloudService
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1273,8 +2472,8 @@ func (c *Generated) ListEnrollmentTokens(ctx context.Context, params *ListEnroll
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/enrollmenttokens (the `CreateEnrollmentToken` operationId).
-func (c *Generated) CreateEnrollmentTokenWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateEnrollmentTokenRequestWithBody(c.Server, contentType, body)
+func (c *Generated) CreateEnrollmentTokenWithBody(ctx context.Context, params *CreateEnrollmentTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateEnrollmentTokenRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1292,8 +2491,8 @@ func (c *Generated) CreateEnrollmentTokenWithBody(ctx context.Context, contentTy
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/v1/enrollmenttokens (the `CreateEnrollmentToken` operationId).
-func (c *Generated) CreateEnrollmentToken(ctx context.Context, body CreateEnrollmentTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateEnrollmentTokenRequest(c.Server, body)
+func (c *Generated) CreateEnrollmentToken(ctx context.Context, params *CreateEnrollmentTokenParams, body CreateEnrollmentTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateEnrollmentTokenRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1306,7 +2505,7 @@ func (c *Generated) CreateEnrollmentToken(ctx context.Context, body CreateEnroll
 
 // DeleteEnrollmentToken Delete an EnrollmentToken
 //
-// Answers 409 while other resources refer to it.
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 //
 // Corresponds with DELETE /api/v1/enrollmenttokens/{name} (the `DeleteEnrollmentToken` operationId).
 func (c *Generated) DeleteEnrollmentToken(ctx context.Context, name string, params *DeleteEnrollmentTokenParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1336,15 +2535,15 @@ func (c *Generated) GetEnrollmentToken(ctx context.Context, name string, reqEdit
 	return c.Client.Do(req)
 }
 
-// ApplyEnrollmentTokenWithBody Create or update an EnrollmentToken
+// PatchEnrollmentTokenWithBody Change or apply an EnrollmentToken
 //
-// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
 //
 // Takes any type of body and a specified content type.
 //
-// Corresponds with PUT /api/v1/enrollmenttokens/{name} (the `ApplyEnrollmentToken` operationId).
-func (c *Generated) ApplyEnrollmentTokenWithBody(ctx context.Context, name string, params *ApplyEnrollmentTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyEnrollmentTokenRequestWithBody(c.Server, name, params, contentType, body)
+// Corresponds with PATCH /api/v1/enrollmenttokens/{name} (the `PatchEnrollmentToken` operationId).
+func (c *Generated) PatchEnrollmentTokenWithBody(ctx context.Context, name string, params *PatchEnrollmentTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchEnrollmentTokenRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1355,15 +2554,72 @@ func (c *Generated) ApplyEnrollmentTokenWithBody(ctx context.Context, name strin
 	return c.Client.Do(req)
 }
 
-// ApplyEnrollmentToken Create or update an EnrollmentToken
+// PatchEnrollmentTokenWithApplicationApplyPatchPlusJSONBody Change or apply an EnrollmentToken
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/enrollmenttokens/{name} (the `PatchEnrollmentToken` operationId).
+func (c *Generated) PatchEnrollmentTokenWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchEnrollmentTokenParams, body PatchEnrollmentTokenApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchEnrollmentTokenRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchEnrollmentTokenWithApplicationMergePatchPlusJSONBody Change or apply an EnrollmentToken
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/enrollmenttokens/{name} (the `PatchEnrollmentToken` operationId).
+func (c *Generated) PatchEnrollmentTokenWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchEnrollmentTokenParams, body PatchEnrollmentTokenApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchEnrollmentTokenRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceEnrollmentTokenWithBody Create or replace an EnrollmentToken
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/enrollmenttokens/{name} (the `ReplaceEnrollmentToken` operationId).
+func (c *Generated) ReplaceEnrollmentTokenWithBody(ctx context.Context, name string, params *ReplaceEnrollmentTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceEnrollmentTokenRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceEnrollmentToken Create or replace an EnrollmentToken
 //
 // Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 //
 // Takes a body of the `application/json` content type.
 //
-// Corresponds with PUT /api/v1/enrollmenttokens/{name} (the `ApplyEnrollmentToken` operationId).
-func (c *Generated) ApplyEnrollmentToken(ctx context.Context, name string, params *ApplyEnrollmentTokenParams, body ApplyEnrollmentTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyEnrollmentTokenRequest(c.Server, name, params, body)
+// Corresponds with PUT /api/v1/enrollmenttokens/{name} (the `ReplaceEnrollmentToken` operationId).
+func (c *Generated) ReplaceEnrollmentToken(ctx context.Context, name string, params *ReplaceEnrollmentTokenParams, body ReplaceEnrollmentTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceEnrollmentTokenRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1391,7 +2647,7 @@ func (c *Generated) GetEnrollmentTokenStatus(ctx context.Context, name string, r
 
 // PutEnrollmentTokenStatusWithBody Write the status of an EnrollmentToken
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1410,13 +2666,43 @@ func (c *Generated) PutEnrollmentTokenStatusWithBody(ctx context.Context, name s
 
 // PutEnrollmentTokenStatus Write the status of an EnrollmentToken
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/enrollmenttokens/{name}/status (the `PutEnrollmentTokenStatus` operationId).
 func (c *Generated) PutEnrollmentTokenStatus(ctx context.Context, name string, params *PutEnrollmentTokenStatusParams, body PutEnrollmentTokenStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutEnrollmentTokenStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEvents List or watch events
+//
+// Corresponds with GET /api/v1/events (the `ListEvents` operationId).
+func (c *Generated) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEventsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetEvent Read an Event
+//
+// Corresponds with GET /api/v1/events/{name} (the `GetEvent` operationId).
+func (c *Generated) GetEvent(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetEventRequest(c.Server, name)
 	if err != nil {
 		return nil, err
 	}
@@ -1449,8 +2735,8 @@ func (c *Generated) ListGeneralNodes(ctx context.Context, params *ListGeneralNod
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/generalnodes (the `CreateGeneralNode` operationId).
-func (c *Generated) CreateGeneralNodeWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateGeneralNodeRequestWithBody(c.Server, contentType, body)
+func (c *Generated) CreateGeneralNodeWithBody(ctx context.Context, params *CreateGeneralNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateGeneralNodeRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1468,8 +2754,8 @@ func (c *Generated) CreateGeneralNodeWithBody(ctx context.Context, contentType s
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/v1/generalnodes (the `CreateGeneralNode` operationId).
-func (c *Generated) CreateGeneralNode(ctx context.Context, body CreateGeneralNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateGeneralNodeRequest(c.Server, body)
+func (c *Generated) CreateGeneralNode(ctx context.Context, params *CreateGeneralNodeParams, body CreateGeneralNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateGeneralNodeRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1482,7 +2768,7 @@ func (c *Generated) CreateGeneralNode(ctx context.Context, body CreateGeneralNod
 
 // DeleteGeneralNode Delete a GeneralNode
 //
-// Answers 409 while other resources refer to it.
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 //
 // Corresponds with DELETE /api/v1/generalnodes/{name} (the `DeleteGeneralNode` operationId).
 func (c *Generated) DeleteGeneralNode(ctx context.Context, name string, params *DeleteGeneralNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1512,15 +2798,15 @@ func (c *Generated) GetGeneralNode(ctx context.Context, name string, reqEditors 
 	return c.Client.Do(req)
 }
 
-// ApplyGeneralNodeWithBody Create or update a GeneralNode
+// PatchGeneralNodeWithBody Change or apply a GeneralNode
 //
-// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
 //
 // Takes any type of body and a specified content type.
 //
-// Corresponds with PUT /api/v1/generalnodes/{name} (the `ApplyGeneralNode` operationId).
-func (c *Generated) ApplyGeneralNodeWithBody(ctx context.Context, name string, params *ApplyGeneralNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyGeneralNodeRequestWithBody(c.Server, name, params, contentType, body)
+// Corresponds with PATCH /api/v1/generalnodes/{name} (the `PatchGeneralNode` operationId).
+func (c *Generated) PatchGeneralNodeWithBody(ctx context.Context, name string, params *PatchGeneralNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchGeneralNodeRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1531,15 +2817,72 @@ func (c *Generated) ApplyGeneralNodeWithBody(ctx context.Context, name string, p
 	return c.Client.Do(req)
 }
 
-// ApplyGeneralNode Create or update a GeneralNode
+// PatchGeneralNodeWithApplicationApplyPatchPlusJSONBody Change or apply a GeneralNode
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/generalnodes/{name} (the `PatchGeneralNode` operationId).
+func (c *Generated) PatchGeneralNodeWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchGeneralNodeParams, body PatchGeneralNodeApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchGeneralNodeRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchGeneralNodeWithApplicationMergePatchPlusJSONBody Change or apply a GeneralNode
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/generalnodes/{name} (the `PatchGeneralNode` operationId).
+func (c *Generated) PatchGeneralNodeWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchGeneralNodeParams, body PatchGeneralNodeApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchGeneralNodeRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceGeneralNodeWithBody Create or replace a GeneralNode
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/generalnodes/{name} (the `ReplaceGeneralNode` operationId).
+func (c *Generated) ReplaceGeneralNodeWithBody(ctx context.Context, name string, params *ReplaceGeneralNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceGeneralNodeRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceGeneralNode Create or replace a GeneralNode
 //
 // Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 //
 // Takes a body of the `application/json` content type.
 //
-// Corresponds with PUT /api/v1/generalnodes/{name} (the `ApplyGeneralNode` operationId).
-func (c *Generated) ApplyGeneralNode(ctx context.Context, name string, params *ApplyGeneralNodeParams, body ApplyGeneralNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyGeneralNodeRequest(c.Server, name, params, body)
+// Corresponds with PUT /api/v1/generalnodes/{name} (the `ReplaceGeneralNode` operationId).
+func (c *Generated) ReplaceGeneralNode(ctx context.Context, name string, params *ReplaceGeneralNodeParams, body ReplaceGeneralNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceGeneralNodeRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1567,7 +2910,7 @@ func (c *Generated) GetGeneralNodeStatus(ctx context.Context, name string, reqEd
 
 // PutGeneralNodeStatusWithBody Write the status of a GeneralNode
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1586,13 +2929,246 @@ func (c *Generated) PutGeneralNodeStatusWithBody(ctx context.Context, name strin
 
 // PutGeneralNodeStatus Write the status of a GeneralNode
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/generalnodes/{name}/status (the `PutGeneralNodeStatus` operationId).
 func (c *Generated) PutGeneralNodeStatus(ctx context.Context, name string, params *PutGeneralNodeStatusParams, body PutGeneralNodeStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutGeneralNodeStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListGitSources List or watch gitsources
+//
+// Corresponds with GET /api/v1/gitsources (the `ListGitSources` operationId).
+func (c *Generated) ListGitSources(ctx context.Context, params *ListGitSourcesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListGitSourcesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateGitSourceWithBody Create a GitSource
+//
+// Answers 409 if it exists.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/gitsources (the `CreateGitSource` operationId).
+func (c *Generated) CreateGitSourceWithBody(ctx context.Context, params *CreateGitSourceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateGitSourceRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateGitSource Create a GitSource
+//
+// Answers 409 if it exists.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/gitsources (the `CreateGitSource` operationId).
+func (c *Generated) CreateGitSource(ctx context.Context, params *CreateGitSourceParams, body CreateGitSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateGitSourceRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteGitSource Delete a GitSource
+//
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+//
+// Corresponds with DELETE /api/v1/gitsources/{name} (the `DeleteGitSource` operationId).
+func (c *Generated) DeleteGitSource(ctx context.Context, name string, params *DeleteGitSourceParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteGitSourceRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetGitSource Read a GitSource
+//
+// Corresponds with GET /api/v1/gitsources/{name} (the `GetGitSource` operationId).
+func (c *Generated) GetGitSource(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetGitSourceRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchGitSourceWithBody Change or apply a GitSource
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/gitsources/{name} (the `PatchGitSource` operationId).
+func (c *Generated) PatchGitSourceWithBody(ctx context.Context, name string, params *PatchGitSourceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchGitSourceRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchGitSourceWithApplicationApplyPatchPlusJSONBody Change or apply a GitSource
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/gitsources/{name} (the `PatchGitSource` operationId).
+func (c *Generated) PatchGitSourceWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchGitSourceParams, body PatchGitSourceApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchGitSourceRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchGitSourceWithApplicationMergePatchPlusJSONBody Change or apply a GitSource
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/gitsources/{name} (the `PatchGitSource` operationId).
+func (c *Generated) PatchGitSourceWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchGitSourceParams, body PatchGitSourceApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchGitSourceRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceGitSourceWithBody Create or replace a GitSource
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/gitsources/{name} (the `ReplaceGitSource` operationId).
+func (c *Generated) ReplaceGitSourceWithBody(ctx context.Context, name string, params *ReplaceGitSourceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceGitSourceRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceGitSource Create or replace a GitSource
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/gitsources/{name} (the `ReplaceGitSource` operationId).
+func (c *Generated) ReplaceGitSource(ctx context.Context, name string, params *ReplaceGitSourceParams, body ReplaceGitSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceGitSourceRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetGitSourceStatus Read the status of a GitSource
+//
+// Corresponds with GET /api/v1/gitsources/{name}/status (the `GetGitSourceStatus` operationId).
+func (c *Generated) GetGitSourceStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetGitSourceStatusRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutGitSourceStatusWithBody Write the status of a GitSource
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/gitsources/{name}/status (the `PutGitSourceStatus` operationId).
+func (c *Generated) PutGitSourceStatusWithBody(ctx context.Context, name string, params *PutGitSourceStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutGitSourceStatusRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutGitSourceStatus Write the status of a GitSource
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/gitsources/{name}/status (the `PutGitSourceStatus` operationId).
+func (c *Generated) PutGitSourceStatus(ctx context.Context, name string, params *PutGitSourceStatusParams, body PutGitSourceStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutGitSourceStatusRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1625,8 +3201,8 @@ func (c *Generated) ListNetworks(ctx context.Context, params *ListNetworksParams
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/networks (the `CreateNetwork` operationId).
-func (c *Generated) CreateNetworkWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateNetworkRequestWithBody(c.Server, contentType, body)
+func (c *Generated) CreateNetworkWithBody(ctx context.Context, params *CreateNetworkParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateNetworkRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1644,8 +3220,8 @@ func (c *Generated) CreateNetworkWithBody(ctx context.Context, contentType strin
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/v1/networks (the `CreateNetwork` operationId).
-func (c *Generated) CreateNetwork(ctx context.Context, body CreateNetworkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateNetworkRequest(c.Server, body)
+func (c *Generated) CreateNetwork(ctx context.Context, params *CreateNetworkParams, body CreateNetworkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateNetworkRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1658,7 +3234,7 @@ func (c *Generated) CreateNetwork(ctx context.Context, body CreateNetworkJSONReq
 
 // DeleteNetwork Delete a Network
 //
-// Answers 409 while other resources refer to it.
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 //
 // Corresponds with DELETE /api/v1/networks/{name} (the `DeleteNetwork` operationId).
 func (c *Generated) DeleteNetwork(ctx context.Context, name string, params *DeleteNetworkParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1688,15 +3264,15 @@ func (c *Generated) GetNetwork(ctx context.Context, name string, reqEditors ...R
 	return c.Client.Do(req)
 }
 
-// ApplyNetworkWithBody Create or update a Network
+// PatchNetworkWithBody Change or apply a Network
 //
-// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
 //
 // Takes any type of body and a specified content type.
 //
-// Corresponds with PUT /api/v1/networks/{name} (the `ApplyNetwork` operationId).
-func (c *Generated) ApplyNetworkWithBody(ctx context.Context, name string, params *ApplyNetworkParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyNetworkRequestWithBody(c.Server, name, params, contentType, body)
+// Corresponds with PATCH /api/v1/networks/{name} (the `PatchNetwork` operationId).
+func (c *Generated) PatchNetworkWithBody(ctx context.Context, name string, params *PatchNetworkParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchNetworkRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1707,15 +3283,72 @@ func (c *Generated) ApplyNetworkWithBody(ctx context.Context, name string, param
 	return c.Client.Do(req)
 }
 
-// ApplyNetwork Create or update a Network
+// PatchNetworkWithApplicationApplyPatchPlusJSONBody Change or apply a Network
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/networks/{name} (the `PatchNetwork` operationId).
+func (c *Generated) PatchNetworkWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchNetworkParams, body PatchNetworkApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchNetworkRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchNetworkWithApplicationMergePatchPlusJSONBody Change or apply a Network
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/networks/{name} (the `PatchNetwork` operationId).
+func (c *Generated) PatchNetworkWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchNetworkParams, body PatchNetworkApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchNetworkRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceNetworkWithBody Create or replace a Network
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/networks/{name} (the `ReplaceNetwork` operationId).
+func (c *Generated) ReplaceNetworkWithBody(ctx context.Context, name string, params *ReplaceNetworkParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceNetworkRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceNetwork Create or replace a Network
 //
 // Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 //
 // Takes a body of the `application/json` content type.
 //
-// Corresponds with PUT /api/v1/networks/{name} (the `ApplyNetwork` operationId).
-func (c *Generated) ApplyNetwork(ctx context.Context, name string, params *ApplyNetworkParams, body ApplyNetworkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyNetworkRequest(c.Server, name, params, body)
+// Corresponds with PUT /api/v1/networks/{name} (the `ReplaceNetwork` operationId).
+func (c *Generated) ReplaceNetwork(ctx context.Context, name string, params *ReplaceNetworkParams, body ReplaceNetworkJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceNetworkRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1743,7 +3376,7 @@ func (c *Generated) GetNetworkStatus(ctx context.Context, name string, reqEditor
 
 // PutNetworkStatusWithBody Write the status of a Network
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1762,7 +3395,7 @@ func (c *Generated) PutNetworkStatusWithBody(ctx context.Context, name string, p
 
 // PutNetworkStatus Write the status of a Network
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1801,8 +3434,8 @@ func (c *Generated) ListNodes(ctx context.Context, params *ListNodesParams, reqE
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/nodes (the `CreateNode` operationId).
-func (c *Generated) CreateNodeWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateNodeRequestWithBody(c.Server, contentType, body)
+func (c *Generated) CreateNodeWithBody(ctx context.Context, params *CreateNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateNodeRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1820,8 +3453,8 @@ func (c *Generated) CreateNodeWithBody(ctx context.Context, contentType string, 
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/v1/nodes (the `CreateNode` operationId).
-func (c *Generated) CreateNode(ctx context.Context, body CreateNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateNodeRequest(c.Server, body)
+func (c *Generated) CreateNode(ctx context.Context, params *CreateNodeParams, body CreateNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateNodeRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1834,7 +3467,7 @@ func (c *Generated) CreateNode(ctx context.Context, body CreateNodeJSONRequestBo
 
 // DeleteNode Delete a Node
 //
-// Answers 409 while other resources refer to it.
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
 //
 // Corresponds with DELETE /api/v1/nodes/{name} (the `DeleteNode` operationId).
 func (c *Generated) DeleteNode(ctx context.Context, name string, params *DeleteNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1864,15 +3497,15 @@ func (c *Generated) GetNode(ctx context.Context, name string, reqEditors ...Requ
 	return c.Client.Do(req)
 }
 
-// ApplyNodeWithBody Create or update a Node
+// PatchNodeWithBody Change or apply a Node
 //
-// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
 //
 // Takes any type of body and a specified content type.
 //
-// Corresponds with PUT /api/v1/nodes/{name} (the `ApplyNode` operationId).
-func (c *Generated) ApplyNodeWithBody(ctx context.Context, name string, params *ApplyNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyNodeRequestWithBody(c.Server, name, params, contentType, body)
+// Corresponds with PATCH /api/v1/nodes/{name} (the `PatchNode` operationId).
+func (c *Generated) PatchNodeWithBody(ctx context.Context, name string, params *PatchNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchNodeRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1883,15 +3516,72 @@ func (c *Generated) ApplyNodeWithBody(ctx context.Context, name string, params *
 	return c.Client.Do(req)
 }
 
-// ApplyNode Create or update a Node
+// PatchNodeWithApplicationApplyPatchPlusJSONBody Change or apply a Node
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/nodes/{name} (the `PatchNode` operationId).
+func (c *Generated) PatchNodeWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchNodeParams, body PatchNodeApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchNodeRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchNodeWithApplicationMergePatchPlusJSONBody Change or apply a Node
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/nodes/{name} (the `PatchNode` operationId).
+func (c *Generated) PatchNodeWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchNodeParams, body PatchNodeApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchNodeRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceNodeWithBody Create or replace a Node
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/nodes/{name} (the `ReplaceNode` operationId).
+func (c *Generated) ReplaceNodeWithBody(ctx context.Context, name string, params *ReplaceNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceNodeRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceNode Create or replace a Node
 //
 // Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
 //
 // Takes a body of the `application/json` content type.
 //
-// Corresponds with PUT /api/v1/nodes/{name} (the `ApplyNode` operationId).
-func (c *Generated) ApplyNode(ctx context.Context, name string, params *ApplyNodeParams, body ApplyNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyNodeRequest(c.Server, name, params, body)
+// Corresponds with PUT /api/v1/nodes/{name} (the `ReplaceNode` operationId).
+func (c *Generated) ReplaceNode(ctx context.Context, name string, params *ReplaceNodeParams, body ReplaceNodeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceNodeRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1919,7 +3609,7 @@ func (c *Generated) GetNodeStatus(ctx context.Context, name string, reqEditors .
 
 // PutNodeStatusWithBody Write the status of a Node
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1938,13 +3628,602 @@ func (c *Generated) PutNodeStatusWithBody(ctx context.Context, name string, para
 
 // PutNodeStatus Write the status of a Node
 //
-// Makes status that of the body; everything else in the body except metadata.name and metadata.resourceVersion is ignored.
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/nodes/{name}/status (the `PutNodeStatus` operationId).
 func (c *Generated) PutNodeStatus(ctx context.Context, name string, params *PutNodeStatusParams, body PutNodeStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutNodeStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreatePlanWithBody What would these changes do
+//
+// Does what applying, pruning and deleting would do, in that order, in memory: with the same validation, references among the resources of the plan, authorisation, addresses and field managers. Nothing is written.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/plans (the `CreatePlan` operationId).
+func (c *Generated) CreatePlanWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreatePlanRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreatePlan What would these changes do
+//
+// Does what applying, pruning and deleting would do, in that order, in memory: with the same validation, references among the resources of the plan, authorisation, addresses and field managers. Nothing is written.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/plans (the `CreatePlan` operationId).
+func (c *Generated) CreatePlan(ctx context.Context, body CreatePlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreatePlanRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetReachability May one device open flows to another
+//
+// Needs a role with the verb get on Reachability in the network of both.
+//
+// Corresponds with GET /api/v1/reachability (the `GetReachability` operationId).
+func (c *Generated) GetReachability(ctx context.Context, params *GetReachabilityParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetReachabilityRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateRestoreWithBody Restore a backup
+//
+// Needs a role with the verb create on Restore in all networks. The body is a decrypted backup. Without replace=true the store must be empty but for what a manager makes at its start.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/restore (the `CreateRestore` operationId).
+func (c *Generated) CreateRestoreWithBody(ctx context.Context, params *CreateRestoreParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRestoreRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRoleBindings List or watch rolebindings
+//
+// Corresponds with GET /api/v1/rolebindings (the `ListRoleBindings` operationId).
+func (c *Generated) ListRoleBindings(ctx context.Context, params *ListRoleBindingsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRoleBindingsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateRoleBindingWithBody Create a RoleBinding
+//
+// Answers 409 if it exists.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/rolebindings (the `CreateRoleBinding` operationId).
+func (c *Generated) CreateRoleBindingWithBody(ctx context.Context, params *CreateRoleBindingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRoleBindingRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateRoleBinding Create a RoleBinding
+//
+// Answers 409 if it exists.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/rolebindings (the `CreateRoleBinding` operationId).
+func (c *Generated) CreateRoleBinding(ctx context.Context, params *CreateRoleBindingParams, body CreateRoleBindingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRoleBindingRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteRoleBinding Delete a RoleBinding
+//
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+//
+// Corresponds with DELETE /api/v1/rolebindings/{name} (the `DeleteRoleBinding` operationId).
+func (c *Generated) DeleteRoleBinding(ctx context.Context, name string, params *DeleteRoleBindingParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteRoleBindingRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRoleBinding Read a RoleBinding
+//
+// Corresponds with GET /api/v1/rolebindings/{name} (the `GetRoleBinding` operationId).
+func (c *Generated) GetRoleBinding(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRoleBindingRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchRoleBindingWithBody Change or apply a RoleBinding
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/rolebindings/{name} (the `PatchRoleBinding` operationId).
+func (c *Generated) PatchRoleBindingWithBody(ctx context.Context, name string, params *PatchRoleBindingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchRoleBindingRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchRoleBindingWithApplicationApplyPatchPlusJSONBody Change or apply a RoleBinding
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/rolebindings/{name} (the `PatchRoleBinding` operationId).
+func (c *Generated) PatchRoleBindingWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchRoleBindingParams, body PatchRoleBindingApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchRoleBindingRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchRoleBindingWithApplicationMergePatchPlusJSONBody Change or apply a RoleBinding
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/rolebindings/{name} (the `PatchRoleBinding` operationId).
+func (c *Generated) PatchRoleBindingWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchRoleBindingParams, body PatchRoleBindingApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchRoleBindingRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceRoleBindingWithBody Create or replace a RoleBinding
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/rolebindings/{name} (the `ReplaceRoleBinding` operationId).
+func (c *Generated) ReplaceRoleBindingWithBody(ctx context.Context, name string, params *ReplaceRoleBindingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceRoleBindingRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceRoleBinding Create or replace a RoleBinding
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/rolebindings/{name} (the `ReplaceRoleBinding` operationId).
+func (c *Generated) ReplaceRoleBinding(ctx context.Context, name string, params *ReplaceRoleBindingParams, body ReplaceRoleBindingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceRoleBindingRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRoleBindingStatus Read the status of a RoleBinding
+//
+// Corresponds with GET /api/v1/rolebindings/{name}/status (the `GetRoleBindingStatus` operationId).
+func (c *Generated) GetRoleBindingStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRoleBindingStatusRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRoleBindingStatusWithBody Write the status of a RoleBinding
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/rolebindings/{name}/status (the `PutRoleBindingStatus` operationId).
+func (c *Generated) PutRoleBindingStatusWithBody(ctx context.Context, name string, params *PutRoleBindingStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRoleBindingStatusRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRoleBindingStatus Write the status of a RoleBinding
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/rolebindings/{name}/status (the `PutRoleBindingStatus` operationId).
+func (c *Generated) PutRoleBindingStatus(ctx context.Context, name string, params *PutRoleBindingStatusParams, body PutRoleBindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRoleBindingStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRoles List or watch roles
+//
+// Corresponds with GET /api/v1/roles (the `ListRoles` operationId).
+func (c *Generated) ListRoles(ctx context.Context, params *ListRolesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRolesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateRoleWithBody Create a Role
+//
+// Answers 409 if it exists.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/roles (the `CreateRole` operationId).
+func (c *Generated) CreateRoleWithBody(ctx context.Context, params *CreateRoleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRoleRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateRole Create a Role
+//
+// Answers 409 if it exists.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/roles (the `CreateRole` operationId).
+func (c *Generated) CreateRole(ctx context.Context, params *CreateRoleParams, body CreateRoleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRoleRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteRole Delete a Role
+//
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+//
+// Corresponds with DELETE /api/v1/roles/{name} (the `DeleteRole` operationId).
+func (c *Generated) DeleteRole(ctx context.Context, name string, params *DeleteRoleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteRoleRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRole Read a Role
+//
+// Corresponds with GET /api/v1/roles/{name} (the `GetRole` operationId).
+func (c *Generated) GetRole(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRoleRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchRoleWithBody Change or apply a Role
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/roles/{name} (the `PatchRole` operationId).
+func (c *Generated) PatchRoleWithBody(ctx context.Context, name string, params *PatchRoleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchRoleRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchRoleWithApplicationApplyPatchPlusJSONBody Change or apply a Role
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/roles/{name} (the `PatchRole` operationId).
+func (c *Generated) PatchRoleWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchRoleParams, body PatchRoleApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchRoleRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchRoleWithApplicationMergePatchPlusJSONBody Change or apply a Role
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/roles/{name} (the `PatchRole` operationId).
+func (c *Generated) PatchRoleWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchRoleParams, body PatchRoleApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchRoleRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceRoleWithBody Create or replace a Role
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/roles/{name} (the `ReplaceRole` operationId).
+func (c *Generated) ReplaceRoleWithBody(ctx context.Context, name string, params *ReplaceRoleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceRoleRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceRole Create or replace a Role
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/roles/{name} (the `ReplaceRole` operationId).
+func (c *Generated) ReplaceRole(ctx context.Context, name string, params *ReplaceRoleParams, body ReplaceRoleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceRoleRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRoleStatus Read the status of a Role
+//
+// Corresponds with GET /api/v1/roles/{name}/status (the `GetRoleStatus` operationId).
+func (c *Generated) GetRoleStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRoleStatusRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRoleStatusWithBody Write the status of a Role
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/roles/{name}/status (the `PutRoleStatus` operationId).
+func (c *Generated) PutRoleStatusWithBody(ctx context.Context, name string, params *PutRoleStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRoleStatusRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRoleStatus Write the status of a Role
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/roles/{name}/status (the `PutRoleStatus` operationId).
+func (c *Generated) PutRoleStatus(ctx context.Context, name string, params *PutRoleStatusParams, body PutRoleStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRoleStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetTelemetryMetrics Metrics of the adapters that push to this manager
+//
+// Needs a role with the verb get on Metrics. Every series has the label adapter.
+//
+// Corresponds with GET /api/v1/telemetry/metrics (the `GetTelemetryMetrics` operationId).
+func (c *Generated) GetTelemetryMetrics(ctx context.Context, params *GetTelemetryMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetTelemetryMetricsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetTelemetryTargets Targets for the HTTP service discovery of Prometheus
+//
+// Needs a role with the verb get on Metrics.
+//
+// Corresponds with GET /api/v1/telemetry/targets (the `GetTelemetryTargets` operationId).
+func (c *Generated) GetTelemetryTargets(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetTelemetryTargetsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetWhoami Who is asking
+//
+// Corresponds with GET /api/v1/whoami (the `GetWhoami` operationId).
+func (c *Generated) GetWhoami(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetWhoamiRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1970,7 +4249,9 @@ func (c *Generated) GetLivez(ctx context.Context, reqEditors ...RequestEditorFn)
 	return c.Client.Do(req)
 }
 
-// GetMetrics Metrics for Prometheus
+// GetMetrics Metrics of this manager for Prometheus
+//
+// Needs a role with the verb get on Metrics.
 //
 // Corresponds with GET /metrics (the `GetMetrics` operationId).
 func (c *Generated) GetMetrics(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2015,6 +4296,21 @@ func (c *Generated) GetReadyz(ctx context.Context, reqEditors ...RequestEditorFn
 	return c.Client.Do(req)
 }
 
+// GetReference This specification as a page for people
+//
+// Corresponds with GET /reference (the `GetReference` operationId).
+func (c *Generated) GetReference(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetReferenceRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // NewListAccessPoliciesRequest constructs an http.Request for the ListAccessPolicies method
 func NewListAccessPoliciesRequest(server string, params *ListAccessPoliciesParams) (*http.Request, error) {
 	var err error
@@ -2042,6 +4338,38 @@ func NewListAccessPoliciesRequest(server string, params *ListAccessPoliciesParam
 		// styled parameters, preserving literal commas as delimiters
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
@@ -2074,18 +4402,18 @@ func NewListAccessPoliciesRequest(server string, params *ListAccessPoliciesParam
 }
 
 // NewCreateAccessPolicyRequest calls the generic CreateAccessPolicy builder with application/json body
-func NewCreateAccessPolicyRequest(server string, body CreateAccessPolicyJSONRequestBody) (*http.Request, error) {
+func NewCreateAccessPolicyRequest(server string, params *CreateAccessPolicyParams, body CreateAccessPolicyJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateAccessPolicyRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateAccessPolicyRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateAccessPolicyRequestWithBody constructs an http.Request for the CreateAccessPolicy method, with any body, and a specified content type
-func NewCreateAccessPolicyRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateAccessPolicyRequestWithBody(server string, params *CreateAccessPolicyParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -2103,12 +4431,56 @@ func NewCreateAccessPolicyRequestWithBody(server string, contentType string, bod
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -2137,6 +4509,37 @@ func NewDeleteAccessPolicyRequest(server string, name string, params *DeleteAcce
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
@@ -2194,19 +4597,30 @@ func NewGetAccessPolicyRequest(server string, name string) (*http.Request, error
 	return req, nil
 }
 
-// NewApplyAccessPolicyRequest calls the generic ApplyAccessPolicy builder with application/json body
-func NewApplyAccessPolicyRequest(server string, name string, params *ApplyAccessPolicyParams, body ApplyAccessPolicyJSONRequestBody) (*http.Request, error) {
+// NewPatchAccessPolicyRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchAccessPolicy builder with application/apply-patch+json body
+func NewPatchAccessPolicyRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchAccessPolicyParams, body PatchAccessPolicyApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewApplyAccessPolicyRequestWithBody(server, name, params, "application/json", bodyReader)
+	return NewPatchAccessPolicyRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
 }
 
-// NewApplyAccessPolicyRequestWithBody constructs an http.Request for the ApplyAccessPolicy method, with any body, and a specified content type
-func NewApplyAccessPolicyRequestWithBody(server string, name string, params *ApplyAccessPolicyParams, contentType string, body io.Reader) (*http.Request, error) {
+// NewPatchAccessPolicyRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchAccessPolicy builder with application/merge-patch+json body
+func NewPatchAccessPolicyRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchAccessPolicyParams, body PatchAccessPolicyApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchAccessPolicyRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchAccessPolicyRequestWithBody constructs an http.Request for the PatchAccessPolicy method, with any body, and a specified content type
+func NewPatchAccessPolicyRequestWithBody(server string, name string, params *PatchAccessPolicyParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2229,6 +4643,136 @@ func NewApplyAccessPolicyRequestWithBody(server string, name string, params *App
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceAccessPolicyRequest calls the generic ReplaceAccessPolicy builder with application/json body
+func NewReplaceAccessPolicyRequest(server string, name string, params *ReplaceAccessPolicyParams, body ReplaceAccessPolicyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceAccessPolicyRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceAccessPolicyRequestWithBody constructs an http.Request for the ReplaceAccessPolicy method, with any body, and a specified content type
+func NewReplaceAccessPolicyRequestWithBody(server string, name string, params *ReplaceAccessPolicyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/accesspolicies/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
@@ -2325,6 +4869,29 @@ func NewPutAccessPolicyStatusRequestWithBody(server string, name string, params 
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -2344,6 +4911,46 @@ func NewPutAccessPolicyStatusRequestWithBody(server string, name string, params 
 		req.Header.Set("If-Match", headerParam0)
 
 	}
+
+	return req, nil
+}
+
+// NewCreateAccessReviewRequest calls the generic CreateAccessReview builder with application/json body
+func NewCreateAccessReviewRequest(server string, body CreateAccessReviewJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateAccessReviewRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateAccessReviewRequestWithBody constructs an http.Request for the CreateAccessReview method, with any body, and a specified content type
+func NewCreateAccessReviewRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/accessreviews")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2376,6 +4983,38 @@ func NewListAdaptersRequest(server string, params *ListAdaptersParams) (*http.Re
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -2407,18 +5046,18 @@ func NewListAdaptersRequest(server string, params *ListAdaptersParams) (*http.Re
 }
 
 // NewCreateAdapterRequest calls the generic CreateAdapter builder with application/json body
-func NewCreateAdapterRequest(server string, body CreateAdapterJSONRequestBody) (*http.Request, error) {
+func NewCreateAdapterRequest(server string, params *CreateAdapterParams, body CreateAdapterJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateAdapterRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateAdapterRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateAdapterRequestWithBody constructs an http.Request for the CreateAdapter method, with any body, and a specified content type
-func NewCreateAdapterRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateAdapterRequestWithBody(server string, params *CreateAdapterParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -2436,12 +5075,56 @@ func NewCreateAdapterRequestWithBody(server string, contentType string, body io.
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -2470,6 +5153,37 @@ func NewDeleteAdapterRequest(server string, name string, params *DeleteAdapterPa
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
@@ -2527,19 +5241,30 @@ func NewGetAdapterRequest(server string, name string) (*http.Request, error) {
 	return req, nil
 }
 
-// NewApplyAdapterRequest calls the generic ApplyAdapter builder with application/json body
-func NewApplyAdapterRequest(server string, name string, params *ApplyAdapterParams, body ApplyAdapterJSONRequestBody) (*http.Request, error) {
+// NewPatchAdapterRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchAdapter builder with application/apply-patch+json body
+func NewPatchAdapterRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchAdapterParams, body PatchAdapterApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewApplyAdapterRequestWithBody(server, name, params, "application/json", bodyReader)
+	return NewPatchAdapterRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
 }
 
-// NewApplyAdapterRequestWithBody constructs an http.Request for the ApplyAdapter method, with any body, and a specified content type
-func NewApplyAdapterRequestWithBody(server string, name string, params *ApplyAdapterParams, contentType string, body io.Reader) (*http.Request, error) {
+// NewPatchAdapterRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchAdapter builder with application/merge-patch+json body
+func NewPatchAdapterRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchAdapterParams, body PatchAdapterApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchAdapterRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchAdapterRequestWithBody constructs an http.Request for the PatchAdapter method, with any body, and a specified content type
+func NewPatchAdapterRequestWithBody(server string, name string, params *PatchAdapterParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2562,6 +5287,136 @@ func NewApplyAdapterRequestWithBody(server string, name string, params *ApplyAda
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceAdapterRequest calls the generic ReplaceAdapter builder with application/json body
+func NewReplaceAdapterRequest(server string, name string, params *ReplaceAdapterParams, body ReplaceAdapterJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceAdapterRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceAdapterRequestWithBody constructs an http.Request for the ReplaceAdapter method, with any body, and a specified content type
+func NewReplaceAdapterRequestWithBody(server string, name string, params *ReplaceAdapterParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/adapters/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
@@ -2621,6 +5476,22 @@ func NewListAdapterGeneralNodesRequest(server string, name string, params *ListA
 		// styled parameters, preserving literal commas as delimiters
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
@@ -2706,6 +5577,73 @@ func NewPutAdapterGeneralNodeStatusRequestWithBody(server string, name string, g
 	return req, nil
 }
 
+// NewPushAdapterMetricsRequestWithBody constructs an http.Request for the PushAdapterMetrics method, with any body, and a specified content type
+func NewPushAdapterMetricsRequestWithBody(server string, name string, params *PushAdapterMetricsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/adapters/%s/metrics", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Cyphonic-Metrics-Boot", params.CyphonicMetricsBoot, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Cyphonic-Metrics-Boot", headerParam0)
+
+		var headerParam1 string
+
+		headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Cyphonic-Metrics-Sequence", params.CyphonicMetricsSequence, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "integer", Format: "int64"})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Cyphonic-Metrics-Sequence", headerParam1)
+
+		var headerParam2 string
+
+		headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Cyphonic-Metrics-Base", params.CyphonicMetricsBase, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "integer", Format: "int64"})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Cyphonic-Metrics-Base", headerParam2)
+
+	}
+
+	return req, nil
+}
+
 // NewGetAdapterStatusRequest constructs an http.Request for the GetAdapterStatus method
 func NewGetAdapterStatusRequest(server string, name string) (*http.Request, error) {
 	var err error
@@ -2777,6 +5715,29 @@ func NewPutAdapterStatusRequestWithBody(server string, name string, params *PutA
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -2795,6 +5756,786 @@ func NewPutAdapterStatusRequestWithBody(server string, name string, params *PutA
 
 		req.Header.Set("If-Match", headerParam0)
 
+	}
+
+	return req, nil
+}
+
+// NewListAPITokensRequest constructs an http.Request for the ListAPITokens method
+func NewListAPITokensRequest(server string, params *ListAPITokensParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/apitokens")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "resourceVersion", params.ResourceVersion, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateAPITokenRequest calls the generic CreateAPIToken builder with application/json body
+func NewCreateAPITokenRequest(server string, params *CreateAPITokenParams, body CreateAPITokenJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateAPITokenRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateAPITokenRequestWithBody constructs an http.Request for the CreateAPIToken method, with any body, and a specified content type
+func NewCreateAPITokenRequestWithBody(server string, params *CreateAPITokenParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/apitokens")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteAPITokenRequest constructs an http.Request for the DeleteAPIToken method
+func NewDeleteAPITokenRequest(server string, name string, params *DeleteAPITokenParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/apitokens/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetAPITokenRequest constructs an http.Request for the GetAPIToken method
+func NewGetAPITokenRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/apitokens/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPatchAPITokenRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchAPIToken builder with application/apply-patch+json body
+func NewPatchAPITokenRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchAPITokenParams, body PatchAPITokenApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchAPITokenRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
+}
+
+// NewPatchAPITokenRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchAPIToken builder with application/merge-patch+json body
+func NewPatchAPITokenRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchAPITokenParams, body PatchAPITokenApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchAPITokenRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchAPITokenRequestWithBody constructs an http.Request for the PatchAPIToken method, with any body, and a specified content type
+func NewPatchAPITokenRequestWithBody(server string, name string, params *PatchAPITokenParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/apitokens/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceAPITokenRequest calls the generic ReplaceAPIToken builder with application/json body
+func NewReplaceAPITokenRequest(server string, name string, params *ReplaceAPITokenParams, body ReplaceAPITokenJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceAPITokenRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceAPITokenRequestWithBody constructs an http.Request for the ReplaceAPIToken method, with any body, and a specified content type
+func NewReplaceAPITokenRequestWithBody(server string, name string, params *ReplaceAPITokenParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/apitokens/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetAPITokenStatusRequest constructs an http.Request for the GetAPITokenStatus method
+func NewGetAPITokenStatusRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/apitokens/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutAPITokenStatusRequest calls the generic PutAPITokenStatus builder with application/json body
+func NewPutAPITokenStatusRequest(server string, name string, params *PutAPITokenStatusParams, body PutAPITokenStatusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutAPITokenStatusRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewPutAPITokenStatusRequestWithBody constructs an http.Request for the PutAPITokenStatus method, with any body, and a specified content type
+func NewPutAPITokenStatusRequestWithBody(server string, name string, params *PutAPITokenStatusParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/apitokens/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewListAuditRecordsRequest constructs an http.Request for the ListAuditRecords method
+func NewListAuditRecordsRequest(server string, params *ListAuditRecordsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/audit")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "subject", params.Subject, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "verb", params.Verb, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "network", params.Network, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "outcome", params.Outcome, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetBackupRequest constructs an http.Request for the GetBackup method
+func NewGetBackupRequest(server string, params *GetBackupParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/backup")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Recipient != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "recipient", params.Recipient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -2828,6 +6569,38 @@ func NewListCloudServicesRequest(server string, params *ListCloudServicesParams)
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -2859,18 +6632,18 @@ func NewListCloudServicesRequest(server string, params *ListCloudServicesParams)
 }
 
 // NewCreateCloudServiceRequest calls the generic CreateCloudService builder with application/json body
-func NewCreateCloudServiceRequest(server string, body CreateCloudServiceJSONRequestBody) (*http.Request, error) {
+func NewCreateCloudServiceRequest(server string, params *CreateCloudServiceParams, body CreateCloudServiceJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateCloudServiceRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateCloudServiceRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateCloudServiceRequestWithBody constructs an http.Request for the CreateCloudService method, with any body, and a specified content type
-func NewCreateCloudServiceRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateCloudServiceRequestWithBody(server string, params *CreateCloudServiceParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -2888,12 +6661,56 @@ func NewCreateCloudServiceRequestWithBody(server string, contentType string, bod
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -2922,6 +6739,37 @@ func NewDeleteCloudServiceRequest(server string, name string, params *DeleteClou
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
@@ -2979,19 +6827,30 @@ func NewGetCloudServiceRequest(server string, name string) (*http.Request, error
 	return req, nil
 }
 
-// NewApplyCloudServiceRequest calls the generic ApplyCloudService builder with application/json body
-func NewApplyCloudServiceRequest(server string, name string, params *ApplyCloudServiceParams, body ApplyCloudServiceJSONRequestBody) (*http.Request, error) {
+// NewPatchCloudServiceRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchCloudService builder with application/apply-patch+json body
+func NewPatchCloudServiceRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchCloudServiceParams, body PatchCloudServiceApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewApplyCloudServiceRequestWithBody(server, name, params, "application/json", bodyReader)
+	return NewPatchCloudServiceRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
 }
 
-// NewApplyCloudServiceRequestWithBody constructs an http.Request for the ApplyCloudService method, with any body, and a specified content type
-func NewApplyCloudServiceRequestWithBody(server string, name string, params *ApplyCloudServiceParams, contentType string, body io.Reader) (*http.Request, error) {
+// NewPatchCloudServiceRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchCloudService builder with application/merge-patch+json body
+func NewPatchCloudServiceRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchCloudServiceParams, body PatchCloudServiceApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchCloudServiceRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchCloudServiceRequestWithBody constructs an http.Request for the PatchCloudService method, with any body, and a specified content type
+func NewPatchCloudServiceRequestWithBody(server string, name string, params *PatchCloudServiceParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -3014,6 +6873,136 @@ func NewApplyCloudServiceRequestWithBody(server string, name string, params *App
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceCloudServiceRequest calls the generic ReplaceCloudService builder with application/json body
+func NewReplaceCloudServiceRequest(server string, name string, params *ReplaceCloudServiceParams, body ReplaceCloudServiceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceCloudServiceRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceCloudServiceRequestWithBody constructs an http.Request for the ReplaceCloudService method, with any body, and a specified content type
+func NewReplaceCloudServiceRequestWithBody(server string, name string, params *ReplaceCloudServiceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/cloudservices/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
@@ -3110,6 +7099,29 @@ func NewPutCloudServiceStatusRequestWithBody(server string, name string, params 
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -3161,6 +7173,38 @@ func NewListEnrollmentTokensRequest(server string, params *ListEnrollmentTokensP
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -3192,18 +7236,18 @@ func NewListEnrollmentTokensRequest(server string, params *ListEnrollmentTokensP
 }
 
 // NewCreateEnrollmentTokenRequest calls the generic CreateEnrollmentToken builder with application/json body
-func NewCreateEnrollmentTokenRequest(server string, body CreateEnrollmentTokenJSONRequestBody) (*http.Request, error) {
+func NewCreateEnrollmentTokenRequest(server string, params *CreateEnrollmentTokenParams, body CreateEnrollmentTokenJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateEnrollmentTokenRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateEnrollmentTokenRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateEnrollmentTokenRequestWithBody constructs an http.Request for the CreateEnrollmentToken method, with any body, and a specified content type
-func NewCreateEnrollmentTokenRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateEnrollmentTokenRequestWithBody(server string, params *CreateEnrollmentTokenParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -3221,12 +7265,56 @@ func NewCreateEnrollmentTokenRequestWithBody(server string, contentType string, 
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -3255,6 +7343,37 @@ func NewDeleteEnrollmentTokenRequest(server string, name string, params *DeleteE
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
@@ -3312,19 +7431,30 @@ func NewGetEnrollmentTokenRequest(server string, name string) (*http.Request, er
 	return req, nil
 }
 
-// NewApplyEnrollmentTokenRequest calls the generic ApplyEnrollmentToken builder with application/json body
-func NewApplyEnrollmentTokenRequest(server string, name string, params *ApplyEnrollmentTokenParams, body ApplyEnrollmentTokenJSONRequestBody) (*http.Request, error) {
+// NewPatchEnrollmentTokenRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchEnrollmentToken builder with application/apply-patch+json body
+func NewPatchEnrollmentTokenRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchEnrollmentTokenParams, body PatchEnrollmentTokenApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewApplyEnrollmentTokenRequestWithBody(server, name, params, "application/json", bodyReader)
+	return NewPatchEnrollmentTokenRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
 }
 
-// NewApplyEnrollmentTokenRequestWithBody constructs an http.Request for the ApplyEnrollmentToken method, with any body, and a specified content type
-func NewApplyEnrollmentTokenRequestWithBody(server string, name string, params *ApplyEnrollmentTokenParams, contentType string, body io.Reader) (*http.Request, error) {
+// NewPatchEnrollmentTokenRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchEnrollmentToken builder with application/merge-patch+json body
+func NewPatchEnrollmentTokenRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchEnrollmentTokenParams, body PatchEnrollmentTokenApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchEnrollmentTokenRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchEnrollmentTokenRequestWithBody constructs an http.Request for the PatchEnrollmentToken method, with any body, and a specified content type
+func NewPatchEnrollmentTokenRequestWithBody(server string, name string, params *PatchEnrollmentTokenParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -3347,6 +7477,136 @@ func NewApplyEnrollmentTokenRequestWithBody(server string, name string, params *
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceEnrollmentTokenRequest calls the generic ReplaceEnrollmentToken builder with application/json body
+func NewReplaceEnrollmentTokenRequest(server string, name string, params *ReplaceEnrollmentTokenParams, body ReplaceEnrollmentTokenJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceEnrollmentTokenRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceEnrollmentTokenRequestWithBody constructs an http.Request for the ReplaceEnrollmentToken method, with any body, and a specified content type
+func NewReplaceEnrollmentTokenRequestWithBody(server string, name string, params *ReplaceEnrollmentTokenParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/enrollmenttokens/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
@@ -3443,6 +7703,29 @@ func NewPutEnrollmentTokenStatusRequestWithBody(server string, name string, para
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -3461,6 +7744,130 @@ func NewPutEnrollmentTokenStatusRequestWithBody(server string, name string, para
 
 		req.Header.Set("If-Match", headerParam0)
 
+	}
+
+	return req, nil
+}
+
+// NewListEventsRequest constructs an http.Request for the ListEvents method
+func NewListEventsRequest(server string, params *ListEventsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/events")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "resourceVersion", params.ResourceVersion, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetEventRequest constructs an http.Request for the GetEvent method
+func NewGetEventRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/events/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -3494,6 +7901,38 @@ func NewListGeneralNodesRequest(server string, params *ListGeneralNodesParams) (
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -3525,18 +7964,18 @@ func NewListGeneralNodesRequest(server string, params *ListGeneralNodesParams) (
 }
 
 // NewCreateGeneralNodeRequest calls the generic CreateGeneralNode builder with application/json body
-func NewCreateGeneralNodeRequest(server string, body CreateGeneralNodeJSONRequestBody) (*http.Request, error) {
+func NewCreateGeneralNodeRequest(server string, params *CreateGeneralNodeParams, body CreateGeneralNodeJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateGeneralNodeRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateGeneralNodeRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateGeneralNodeRequestWithBody constructs an http.Request for the CreateGeneralNode method, with any body, and a specified content type
-func NewCreateGeneralNodeRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateGeneralNodeRequestWithBody(server string, params *CreateGeneralNodeParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -3554,12 +7993,56 @@ func NewCreateGeneralNodeRequestWithBody(server string, contentType string, body
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -3588,6 +8071,37 @@ func NewDeleteGeneralNodeRequest(server string, name string, params *DeleteGener
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
@@ -3645,19 +8159,30 @@ func NewGetGeneralNodeRequest(server string, name string) (*http.Request, error)
 	return req, nil
 }
 
-// NewApplyGeneralNodeRequest calls the generic ApplyGeneralNode builder with application/json body
-func NewApplyGeneralNodeRequest(server string, name string, params *ApplyGeneralNodeParams, body ApplyGeneralNodeJSONRequestBody) (*http.Request, error) {
+// NewPatchGeneralNodeRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchGeneralNode builder with application/apply-patch+json body
+func NewPatchGeneralNodeRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchGeneralNodeParams, body PatchGeneralNodeApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewApplyGeneralNodeRequestWithBody(server, name, params, "application/json", bodyReader)
+	return NewPatchGeneralNodeRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
 }
 
-// NewApplyGeneralNodeRequestWithBody constructs an http.Request for the ApplyGeneralNode method, with any body, and a specified content type
-func NewApplyGeneralNodeRequestWithBody(server string, name string, params *ApplyGeneralNodeParams, contentType string, body io.Reader) (*http.Request, error) {
+// NewPatchGeneralNodeRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchGeneralNode builder with application/merge-patch+json body
+func NewPatchGeneralNodeRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchGeneralNodeParams, body PatchGeneralNodeApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchGeneralNodeRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchGeneralNodeRequestWithBody constructs an http.Request for the PatchGeneralNode method, with any body, and a specified content type
+func NewPatchGeneralNodeRequestWithBody(server string, name string, params *PatchGeneralNodeParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -3680,6 +8205,136 @@ func NewApplyGeneralNodeRequestWithBody(server string, name string, params *Appl
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceGeneralNodeRequest calls the generic ReplaceGeneralNode builder with application/json body
+func NewReplaceGeneralNodeRequest(server string, name string, params *ReplaceGeneralNodeParams, body ReplaceGeneralNodeJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceGeneralNodeRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceGeneralNodeRequestWithBody constructs an http.Request for the ReplaceGeneralNode method, with any body, and a specified content type
+func NewReplaceGeneralNodeRequestWithBody(server string, name string, params *ReplaceGeneralNodeParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/generalnodes/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
@@ -3776,6 +8431,633 @@ func NewPutGeneralNodeStatusRequestWithBody(server string, name string, params *
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewListGitSourcesRequest constructs an http.Request for the ListGitSources method
+func NewListGitSourcesRequest(server string, params *ListGitSourcesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/gitsources")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "resourceVersion", params.ResourceVersion, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateGitSourceRequest calls the generic CreateGitSource builder with application/json body
+func NewCreateGitSourceRequest(server string, params *CreateGitSourceParams, body CreateGitSourceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateGitSourceRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateGitSourceRequestWithBody constructs an http.Request for the CreateGitSource method, with any body, and a specified content type
+func NewCreateGitSourceRequestWithBody(server string, params *CreateGitSourceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/gitsources")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteGitSourceRequest constructs an http.Request for the DeleteGitSource method
+func NewDeleteGitSourceRequest(server string, name string, params *DeleteGitSourceParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/gitsources/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetGitSourceRequest constructs an http.Request for the GetGitSource method
+func NewGetGitSourceRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/gitsources/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPatchGitSourceRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchGitSource builder with application/apply-patch+json body
+func NewPatchGitSourceRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchGitSourceParams, body PatchGitSourceApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchGitSourceRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
+}
+
+// NewPatchGitSourceRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchGitSource builder with application/merge-patch+json body
+func NewPatchGitSourceRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchGitSourceParams, body PatchGitSourceApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchGitSourceRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchGitSourceRequestWithBody constructs an http.Request for the PatchGitSource method, with any body, and a specified content type
+func NewPatchGitSourceRequestWithBody(server string, name string, params *PatchGitSourceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/gitsources/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceGitSourceRequest calls the generic ReplaceGitSource builder with application/json body
+func NewReplaceGitSourceRequest(server string, name string, params *ReplaceGitSourceParams, body ReplaceGitSourceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceGitSourceRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceGitSourceRequestWithBody constructs an http.Request for the ReplaceGitSource method, with any body, and a specified content type
+func NewReplaceGitSourceRequestWithBody(server string, name string, params *ReplaceGitSourceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/gitsources/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetGitSourceStatusRequest constructs an http.Request for the GetGitSourceStatus method
+func NewGetGitSourceStatusRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/gitsources/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutGitSourceStatusRequest calls the generic PutGitSourceStatus builder with application/json body
+func NewPutGitSourceStatusRequest(server string, name string, params *PutGitSourceStatusParams, body PutGitSourceStatusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutGitSourceStatusRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewPutGitSourceStatusRequestWithBody constructs an http.Request for the PutGitSourceStatus method, with any body, and a specified content type
+func NewPutGitSourceStatusRequestWithBody(server string, name string, params *PutGitSourceStatusParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/gitsources/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -3827,6 +9109,38 @@ func NewListNetworksRequest(server string, params *ListNetworksParams) (*http.Re
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -3858,18 +9172,18 @@ func NewListNetworksRequest(server string, params *ListNetworksParams) (*http.Re
 }
 
 // NewCreateNetworkRequest calls the generic CreateNetwork builder with application/json body
-func NewCreateNetworkRequest(server string, body CreateNetworkJSONRequestBody) (*http.Request, error) {
+func NewCreateNetworkRequest(server string, params *CreateNetworkParams, body CreateNetworkJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateNetworkRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateNetworkRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateNetworkRequestWithBody constructs an http.Request for the CreateNetwork method, with any body, and a specified content type
-func NewCreateNetworkRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateNetworkRequestWithBody(server string, params *CreateNetworkParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -3887,12 +9201,56 @@ func NewCreateNetworkRequestWithBody(server string, contentType string, body io.
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -3921,6 +9279,37 @@ func NewDeleteNetworkRequest(server string, name string, params *DeleteNetworkPa
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
@@ -3978,19 +9367,30 @@ func NewGetNetworkRequest(server string, name string) (*http.Request, error) {
 	return req, nil
 }
 
-// NewApplyNetworkRequest calls the generic ApplyNetwork builder with application/json body
-func NewApplyNetworkRequest(server string, name string, params *ApplyNetworkParams, body ApplyNetworkJSONRequestBody) (*http.Request, error) {
+// NewPatchNetworkRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchNetwork builder with application/apply-patch+json body
+func NewPatchNetworkRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchNetworkParams, body PatchNetworkApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewApplyNetworkRequestWithBody(server, name, params, "application/json", bodyReader)
+	return NewPatchNetworkRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
 }
 
-// NewApplyNetworkRequestWithBody constructs an http.Request for the ApplyNetwork method, with any body, and a specified content type
-func NewApplyNetworkRequestWithBody(server string, name string, params *ApplyNetworkParams, contentType string, body io.Reader) (*http.Request, error) {
+// NewPatchNetworkRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchNetwork builder with application/merge-patch+json body
+func NewPatchNetworkRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchNetworkParams, body PatchNetworkApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchNetworkRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchNetworkRequestWithBody constructs an http.Request for the PatchNetwork method, with any body, and a specified content type
+func NewPatchNetworkRequestWithBody(server string, name string, params *PatchNetworkParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -4013,6 +9413,136 @@ func NewApplyNetworkRequestWithBody(server string, name string, params *ApplyNet
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceNetworkRequest calls the generic ReplaceNetwork builder with application/json body
+func NewReplaceNetworkRequest(server string, name string, params *ReplaceNetworkParams, body ReplaceNetworkJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceNetworkRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceNetworkRequestWithBody constructs an http.Request for the ReplaceNetwork method, with any body, and a specified content type
+func NewReplaceNetworkRequestWithBody(server string, name string, params *ReplaceNetworkParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/networks/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
@@ -4109,6 +9639,29 @@ func NewPutNetworkStatusRequestWithBody(server string, name string, params *PutN
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -4160,6 +9713,38 @@ func NewListNodesRequest(server string, params *ListNodesParams) (*http.Request,
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -4191,18 +9776,18 @@ func NewListNodesRequest(server string, params *ListNodesParams) (*http.Request,
 }
 
 // NewCreateNodeRequest calls the generic CreateNode builder with application/json body
-func NewCreateNodeRequest(server string, body CreateNodeJSONRequestBody) (*http.Request, error) {
+func NewCreateNodeRequest(server string, params *CreateNodeParams, body CreateNodeJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateNodeRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateNodeRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateNodeRequestWithBody constructs an http.Request for the CreateNode method, with any body, and a specified content type
-func NewCreateNodeRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateNodeRequestWithBody(server string, params *CreateNodeParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -4220,12 +9805,56 @@ func NewCreateNodeRequestWithBody(server string, contentType string, body io.Rea
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -4254,6 +9883,37 @@ func NewDeleteNodeRequest(server string, name string, params *DeleteNodeParams) 
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
@@ -4311,19 +9971,30 @@ func NewGetNodeRequest(server string, name string) (*http.Request, error) {
 	return req, nil
 }
 
-// NewApplyNodeRequest calls the generic ApplyNode builder with application/json body
-func NewApplyNodeRequest(server string, name string, params *ApplyNodeParams, body ApplyNodeJSONRequestBody) (*http.Request, error) {
+// NewPatchNodeRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchNode builder with application/apply-patch+json body
+func NewPatchNodeRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchNodeParams, body PatchNodeApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewApplyNodeRequestWithBody(server, name, params, "application/json", bodyReader)
+	return NewPatchNodeRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
 }
 
-// NewApplyNodeRequestWithBody constructs an http.Request for the ApplyNode method, with any body, and a specified content type
-func NewApplyNodeRequestWithBody(server string, name string, params *ApplyNodeParams, contentType string, body io.Reader) (*http.Request, error) {
+// NewPatchNodeRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchNode builder with application/merge-patch+json body
+func NewPatchNodeRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchNodeParams, body PatchNodeApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchNodeRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchNodeRequestWithBody constructs an http.Request for the PatchNode method, with any body, and a specified content type
+func NewPatchNodeRequestWithBody(server string, name string, params *PatchNodeParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -4346,6 +10017,136 @@ func NewApplyNodeRequestWithBody(server string, name string, params *ApplyNodePa
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceNodeRequest calls the generic ReplaceNode builder with application/json body
+func NewReplaceNodeRequest(server string, name string, params *ReplaceNodeParams, body ReplaceNodeJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceNodeRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceNodeRequestWithBody constructs an http.Request for the ReplaceNode method, with any body, and a specified content type
+func NewReplaceNodeRequestWithBody(server string, name string, params *ReplaceNodeParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/nodes/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
@@ -4442,6 +10243,29 @@ func NewPutNodeStatusRequestWithBody(server string, name string, params *PutNode
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -4460,6 +10284,1492 @@ func NewPutNodeStatusRequestWithBody(server string, name string, params *PutNode
 
 		req.Header.Set("If-Match", headerParam0)
 
+	}
+
+	return req, nil
+}
+
+// NewCreatePlanRequest calls the generic CreatePlan builder with application/json body
+func NewCreatePlanRequest(server string, body CreatePlanJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreatePlanRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreatePlanRequestWithBody constructs an http.Request for the CreatePlan method, with any body, and a specified content type
+func NewCreatePlanRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/plans")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetReachabilityRequest constructs an http.Request for the GetReachability method
+func NewGetReachabilityRequest(server string, params *GetReachabilityParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/reachability")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "protocol", params.Protocol, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "port", params.Port, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateRestoreRequestWithBody constructs an http.Request for the CreateRestore method, with any body, and a specified content type
+func NewCreateRestoreRequestWithBody(server string, params *CreateRestoreParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/restore")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "replace", params.Replace, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListRoleBindingsRequest constructs an http.Request for the ListRoleBindings method
+func NewListRoleBindingsRequest(server string, params *ListRoleBindingsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/rolebindings")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "resourceVersion", params.ResourceVersion, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateRoleBindingRequest calls the generic CreateRoleBinding builder with application/json body
+func NewCreateRoleBindingRequest(server string, params *CreateRoleBindingParams, body CreateRoleBindingJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateRoleBindingRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateRoleBindingRequestWithBody constructs an http.Request for the CreateRoleBinding method, with any body, and a specified content type
+func NewCreateRoleBindingRequestWithBody(server string, params *CreateRoleBindingParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/rolebindings")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteRoleBindingRequest constructs an http.Request for the DeleteRoleBinding method
+func NewDeleteRoleBindingRequest(server string, name string, params *DeleteRoleBindingParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/rolebindings/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetRoleBindingRequest constructs an http.Request for the GetRoleBinding method
+func NewGetRoleBindingRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/rolebindings/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPatchRoleBindingRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchRoleBinding builder with application/apply-patch+json body
+func NewPatchRoleBindingRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchRoleBindingParams, body PatchRoleBindingApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchRoleBindingRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
+}
+
+// NewPatchRoleBindingRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchRoleBinding builder with application/merge-patch+json body
+func NewPatchRoleBindingRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchRoleBindingParams, body PatchRoleBindingApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchRoleBindingRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchRoleBindingRequestWithBody constructs an http.Request for the PatchRoleBinding method, with any body, and a specified content type
+func NewPatchRoleBindingRequestWithBody(server string, name string, params *PatchRoleBindingParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/rolebindings/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceRoleBindingRequest calls the generic ReplaceRoleBinding builder with application/json body
+func NewReplaceRoleBindingRequest(server string, name string, params *ReplaceRoleBindingParams, body ReplaceRoleBindingJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceRoleBindingRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceRoleBindingRequestWithBody constructs an http.Request for the ReplaceRoleBinding method, with any body, and a specified content type
+func NewReplaceRoleBindingRequestWithBody(server string, name string, params *ReplaceRoleBindingParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/rolebindings/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetRoleBindingStatusRequest constructs an http.Request for the GetRoleBindingStatus method
+func NewGetRoleBindingStatusRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/rolebindings/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutRoleBindingStatusRequest calls the generic PutRoleBindingStatus builder with application/json body
+func NewPutRoleBindingStatusRequest(server string, name string, params *PutRoleBindingStatusParams, body PutRoleBindingStatusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutRoleBindingStatusRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewPutRoleBindingStatusRequestWithBody constructs an http.Request for the PutRoleBindingStatus method, with any body, and a specified content type
+func NewPutRoleBindingStatusRequestWithBody(server string, name string, params *PutRoleBindingStatusParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/rolebindings/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewListRolesRequest constructs an http.Request for the ListRoles method
+func NewListRolesRequest(server string, params *ListRolesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/roles")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "resourceVersion", params.ResourceVersion, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateRoleRequest calls the generic CreateRole builder with application/json body
+func NewCreateRoleRequest(server string, params *CreateRoleParams, body CreateRoleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateRoleRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateRoleRequestWithBody constructs an http.Request for the CreateRole method, with any body, and a specified content type
+func NewCreateRoleRequestWithBody(server string, params *CreateRoleParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/roles")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteRoleRequest constructs an http.Request for the DeleteRole method
+func NewDeleteRoleRequest(server string, name string, params *DeleteRoleParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/roles/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetRoleRequest constructs an http.Request for the GetRole method
+func NewGetRoleRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/roles/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPatchRoleRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchRole builder with application/apply-patch+json body
+func NewPatchRoleRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchRoleParams, body PatchRoleApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchRoleRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
+}
+
+// NewPatchRoleRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchRole builder with application/merge-patch+json body
+func NewPatchRoleRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchRoleParams, body PatchRoleApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchRoleRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchRoleRequestWithBody constructs an http.Request for the PatchRole method, with any body, and a specified content type
+func NewPatchRoleRequestWithBody(server string, name string, params *PatchRoleParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/roles/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceRoleRequest calls the generic ReplaceRole builder with application/json body
+func NewReplaceRoleRequest(server string, name string, params *ReplaceRoleParams, body ReplaceRoleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceRoleRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceRoleRequestWithBody constructs an http.Request for the ReplaceRole method, with any body, and a specified content type
+func NewReplaceRoleRequestWithBody(server string, name string, params *ReplaceRoleParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/roles/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetRoleStatusRequest constructs an http.Request for the GetRoleStatus method
+func NewGetRoleStatusRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/roles/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutRoleStatusRequest calls the generic PutRoleStatus builder with application/json body
+func NewPutRoleStatusRequest(server string, name string, params *PutRoleStatusParams, body PutRoleStatusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutRoleStatusRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewPutRoleStatusRequestWithBody constructs an http.Request for the PutRoleStatus method, with any body, and a specified content type
+func NewPutRoleStatusRequestWithBody(server string, name string, params *PutRoleStatusParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/roles/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetTelemetryMetricsRequest constructs an http.Request for the GetTelemetryMetrics method
+func NewGetTelemetryMetricsRequest(server string, params *GetTelemetryMetricsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/telemetry/metrics")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "shard", params.Shard, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "shards", params.Shards, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetTelemetryTargetsRequest constructs an http.Request for the GetTelemetryTargets method
+func NewGetTelemetryTargetsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/telemetry/targets")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetWhoamiRequest constructs an http.Request for the GetWhoami method
+func NewGetWhoamiRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/whoami")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -4556,6 +11866,33 @@ func NewGetReadyzRequest(server string) (*http.Request, error) {
 	}
 
 	operationPath := fmt.Sprintf("/readyz")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetReferenceRequest constructs an http.Request for the GetReference method
+func NewGetReferenceRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/reference")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}

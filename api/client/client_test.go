@@ -66,41 +66,60 @@ func kindNamed(t *testing.T, name string) api.Kind {
 func TestEveryKindHasItsRequests(t *testing.T) {
 	var got []string
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		got = append(got, fmt.Sprintf("%s %s %s %s", r.Method, r.URL.RequestURI(), r.Header.Get("If-Match"), r.Header.Get("Authorization")))
+		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", r.Method, r.URL.RequestURI(), r.Header.Get("Content-Type"), r.Header.Get("If-Match"))))
+		if r.Header.Get("Authorization") != "Bearer secret" || (r.Method == http.MethodPost) != (len(r.Header.Get("Idempotency-Key")) >= 20) {
+			t.Errorf("%s: header %v", r.Method, r.Header)
+		}
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{"items":[],"metadata":{}}`)
 	})
-	ctx := t.Context()
 	for _, kind := range api.Kinds() {
 		got = nil
-		object := kind.New()
-		object.Meta().Name = "a"
-		_, err1 := c.List(ctx, kind)
-		_, err2 := c.Get(ctx, kind, "a")
-		_, err3 := c.Create(ctx, object)
-		_, _, err4 := c.Apply(ctx, object, "7")
-		_, err5 := c.Delete(ctx, kind, "a", "*")
-		_, err6 := c.GetStatus(ctx, kind, "a")
-		_, err7 := c.PutStatus(ctx, object)
-		watch, err8 := c.Watch(ctx, kind, "9")
-		if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
-			t.Fatalf("%s: %v", kind.Name, err)
-		}
-		watch.Close()
 		base := "/api/v1/" + kind.Plural
-		want := []string{
-			"GET " + base + "  Bearer secret",
-			"GET " + base + "/a  Bearer secret",
-			"POST " + base + "  Bearer secret",
-			"PUT " + base + `/a "7" Bearer secret`,
-			"DELETE " + base + "/a * Bearer secret",
-			"GET " + base + "/a/status  Bearer secret",
-			"PUT " + base + "/a/status  Bearer secret",
-			"GET " + base + "?watch=true&resourceVersion=9  Bearer secret",
+		want := []string{"GET " + base, "GET " + base + "/a", "GET " + base + "?resourceVersion=9&watch=true"}
+		if !kind.ReadOnly {
+			want = append(
+				want,
+				"POST "+base+"?dryRun=All&fieldManager=me application/json",
+				"PUT "+base+`/a?fieldManager=me application/json "7"`,
+				"PATCH "+base+`/a application/merge-patch+json "7"`,
+				"PATCH "+base+`/a?fieldManager=me&force=true application/apply-patch+json`,
+				"DELETE "+base+"/a?cascade=true  *",
+				"GET "+base+"/a/status",
+				"PUT "+base+"/a/status application/json",
+			)
 		}
+		callEverything(t, c, kind)
 		if difference := cmp.Diff(want, got); difference != "" {
 			t.Errorf("%s: %s", kind.Name, difference)
 		}
+	}
+}
+
+func callEverything(t *testing.T, c *Client, kind api.Kind) {
+	t.Helper()
+	ctx := t.Context()
+	_, err1 := c.List(ctx, kind, ListOptions{})
+	_, err2 := c.Get(ctx, kind, "a")
+	watch, err3 := c.Watch(ctx, kind, WatchOptions{ResourceVersion: "9"})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatalf("%s: %v", kind.Name, err)
+	}
+	watch.Close()
+	if kind.ReadOnly {
+		return
+	}
+	object := kind.New()
+	object.Meta().Name = "a"
+	_, err1 = c.Create(ctx, object, WriteOptions{DryRun: true, FieldManager: "me"})
+	_, _, err2 = c.Replace(ctx, object, WriteOptions{IfMatch: "7", FieldManager: "me"})
+	_, err3 = c.Patch(ctx, kind, "a", []byte(`{}`), WriteOptions{IfMatch: "7"})
+	_, _, err4 := c.Apply(ctx, kind, "a", []byte(`{}`), WriteOptions{FieldManager: "me", Force: true})
+	_, err5 := c.Delete(ctx, kind, "a", DeleteOptions{IfMatch: "*", Cascade: true})
+	_, err6 := c.GetStatus(ctx, kind, "a")
+	_, err7 := c.PutStatus(ctx, object)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
+		t.Fatalf("%s: %v", kind.Name, err)
 	}
 }
 
@@ -121,7 +140,7 @@ func TestAdapterRequests(t *testing.T) {
 		t.Errorf("got %+v", g)
 	}
 	want := []string{
-		"GET /api/v1/adapters/g/generalnodes", "GET /api/v1/adapters/g/generalnodes?watch=true&resourceVersion=5",
+		"GET /api/v1/adapters/g/generalnodes", "GET /api/v1/adapters/g/generalnodes?resourceVersion=5&watch=true",
 		"PUT /api/v1/adapters/g/generalnodes/cam1/status",
 	}
 	if difference := cmp.Diff(want, got); difference != "" {
@@ -143,14 +162,14 @@ func TestANameCannotLeaveItsPath(t *testing.T) {
 	}
 }
 
-func TestApplyTellsWhetherItCreated(t *testing.T) {
+func TestReplaceTellsWhetherItCreated(t *testing.T) {
 	status := http.StatusCreated
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		io.Copy(w, r.Body)
 	})
 	for _, want := range []bool{true, false} {
-		got, created, err := c.Apply(t.Context(), node("a", "1"), "")
+		got, created, err := c.Replace(t.Context(), node("a", "1"), WriteOptions{})
 		if err != nil || created != want {
 			t.Errorf("got %t, %v; want %t", created, err, want)
 		}
@@ -215,7 +234,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	if _, err := c.Get(t.Context(), kindNamed(t, "Node"), "a"); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("got %v", err)
 	}
-	watch, err := c.Watch(t.Context(), kindNamed(t, "Node"), "")
+	watch, err := c.Watch(t.Context(), kindNamed(t, "Node"), WatchOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +252,7 @@ func TestOnlyTheGivenAuthorityIsTrusted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.List(t.Context(), kindNamed(t, "Node"))
+	_, err = c.List(t.Context(), kindNamed(t, "Node"), ListOptions{})
 	var unreachable *UnreachableError
 	if !errors.As(err, &unreachable) || !strings.Contains(unreachable.Hint, "trust.json") || asked {
 		t.Errorf("got %v, asked %t", err, asked)
@@ -263,7 +282,7 @@ func TestUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var unreachable *UnreachableError
-	if _, err := c.List(t.Context(), kindNamed(t, "Node")); !errors.As(err, &unreachable) || StatusOf(err) != 0 {
+	if _, err := c.List(t.Context(), kindNamed(t, "Node"), ListOptions{}); !errors.As(err, &unreachable) || StatusOf(err) != 0 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -280,12 +299,12 @@ func TestWatch(t *testing.T) {
 			json.NewEncoder(w).Encode(line)
 		}
 	})
-	watch, err := c.Watch(t.Context(), kindNamed(t, "Node"), "")
+	watch, err := c.Watch(t.Context(), kindNamed(t, "Node"), WatchOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer watch.Close()
-	for _, want := range []Event{
+	for _, want := range []Change{
 		{api.WatchEventTypeADDED, node("a", "3")},
 		{api.WatchEventTypeBOOKMARK, &api.Node{Metadata: api.ObjectMeta{ResourceVersion: "5"}}},
 		{api.WatchEventTypeDELETED, node("a", "7")},
@@ -307,7 +326,7 @@ func TestWatchEndsWithTheProblemOfAnErrorEvent(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(event(t, api.WatchEventTypeERROR, api.Problem{Status: http.StatusGone, Title: "Gone"}))
 	})
-	watch, err := c.Watch(t.Context(), kindNamed(t, "Node"), "1")
+	watch, err := c.Watch(t.Context(), kindNamed(t, "Node"), WatchOptions{ResourceVersion: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +343,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 		<-r.Context().Done()
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	watch, err := c.Watch(ctx, kindNamed(t, "Node"), "")
+	watch, err := c.Watch(ctx, kindNamed(t, "Node"), WatchOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,16 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/cyphonic/cyphonic/api"
 )
 
 // ProblemError is what the manager answered instead of what was asked for.
-type ProblemError struct{ Problem api.Problem }
+type ProblemError struct {
+	Problem    api.Problem
+	RetryAfter time.Duration // how long it asked to wait before the request is sent again; 0: it did not
+}
 
 // Error has the detail and every field at fault that the detail does not speak of.
 func (e *ProblemError) Error() string {
@@ -44,6 +48,14 @@ func (e *UnreachableError) Error() string {
 }
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
+// UncertainError is a refusal of a request that was sent more than once: an earlier attempt got no answer, and may have brought about what the refusal is because of.
+type UncertainError struct{ Err error }
+
+func (e *UncertainError) Error() string {
+	return e.Err.Error() + "; it was sent again because there was no answer, and may have been carried out the first time"
+}
+func (e *UncertainError) Unwrap() error { return e.Err }
+
 // StatusOf returns the HTTP status of a *ProblemError in the chain of err, else 0.
 func StatusOf(err error) int {
 	var problem *ProblemError
@@ -59,6 +71,12 @@ func IsNotFound(err error) bool { return StatusOf(err) == http.StatusNotFound }
 // IsGone tells whether a watch asked for changes that the store no longer has: list again.
 func IsGone(err error) bool { return StatusOf(err) == http.StatusGone }
 
+// IsFieldConflict tells whether another field manager decides about a field; the errors of the problem name the fields and the managers.
+func IsFieldConflict(err error) bool {
+	var problem *ProblemError
+	return errors.As(err, &problem) && problem.Problem.Type == "urn:cyphonic:problem:field-conflict"
+}
+
 func problemOf(response *http.Response) error {
 	problem := api.Problem{Title: http.StatusText(response.StatusCode), Type: "about:blank"}
 	data, err := readBounded(response.Body, maxProblem)
@@ -67,7 +85,7 @@ func problemOf(response *http.Response) error {
 		problem.Detail = strings.ToLower(problem.Title) + ": the answer does not come from a manager"
 	}
 	problem.Status = response.StatusCode
-	return &ProblemError{problem}
+	return &ProblemError{problem, retryAfter(response.Header)}
 }
 
 func unreachable(err error) error {

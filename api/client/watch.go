@@ -12,8 +12,8 @@ import (
 	"github.com/cyphonic/cyphonic/api"
 )
 
-// Event is one change. For BOOKMARK the object has only its resourceVersion.
-type Event struct {
+// Change is one change. For BOOKMARK the object has only its resourceVersion.
+type Change struct {
 	Type   api.WatchEventType
 	Object api.Object
 }
@@ -25,28 +25,36 @@ type Watch struct {
 	scanner *bufio.Scanner
 }
 
+// WatchOptions choose what a watch shows; the zero value is everything.
+type WatchOptions struct {
+	Labels          string // label selector, as in ListOptions
+	Fields          string // field selector
+	ResourceVersion string // only changes after it; "": begin with an ADDED for each resource there is and a BOOKMARK
+}
+
 // ErrWatchEnded says that the manager closed the stream in order: watch again from the last resourceVersion seen.
 var ErrWatchEnded = errors.New("the watch has ended")
 
-// Watch opens a stream of the changes of a kind after resourceVersion; if that is empty it begins with an ADDED for each resource and a BOOKMARK.
-// It ends when ctx does.
-func (c *Client) Watch(ctx context.Context, kind api.Kind, resourceVersion string) (*Watch, error) {
-	request, err := operationsOf(kind.Name).list(c.server, &listParams{Watch: true, ResourceVersion: resourceVersion})
-	return c.watch(ctx, kind, request, err)
+// Watch opens a stream of the changes of a kind. It ends when ctx does. It is not opened again when it breaks; Follow does that.
+func (c *Client) Watch(ctx context.Context, kind api.Kind, o WatchOptions) (*Watch, error) {
+	of := operationsOf(kind.Name)
+	if of.list == nil {
+		return nil, fmt.Errorf("there are no operations for the kind %q", kind.Name)
+	}
+	params := listParams{Watch: true, LabelSelector: o.Labels, FieldSelector: o.Fields, ResourceVersion: o.ResourceVersion}
+	return c.watch(ctx, kind, func(server string) (*http.Request, error) { return of.list(server, &params) })
 }
 
 // WatchAdapterGeneralNodes is Watch for the general nodes of an adapter.
 func (c *Client) WatchAdapterGeneralNodes(ctx context.Context, adapter, resourceVersion string) (*Watch, error) {
 	kind, _ := api.KindNamed("GeneralNode")
-	request, err := NewListAdapterGeneralNodesRequest(c.server, adapter, &api.ListAdapterGeneralNodesParams{Watch: true, ResourceVersion: resourceVersion})
-	return c.watch(ctx, kind, request, err)
+	return c.watch(ctx, kind, func(server string) (*http.Request, error) {
+		return NewListAdapterGeneralNodesRequest(server, adapter, &api.ListAdapterGeneralNodesParams{Watch: true, ResourceVersion: resourceVersion})
+	})
 }
 
-func (c *Client) watch(ctx context.Context, kind api.Kind, request *http.Request, err error) (*Watch, error) {
-	if err != nil {
-		return nil, err
-	}
-	response, err := c.send(ctx, request)
+func (c *Client) watch(ctx context.Context, kind api.Kind, build request) (*Watch, error) {
+	response, err := c.open(ctx, func(server string) (*http.Request, error) { return given(build(server)) })
 	if err != nil {
 		return nil, err
 	}
@@ -56,27 +64,27 @@ func (c *Client) watch(ctx context.Context, kind api.Kind, request *http.Request
 }
 
 // Next waits for the next event. An ERROR event is returned as a *ProblemError, the orderly end as ErrWatchEnded; after an error there are no more events.
-func (w *Watch) Next() (Event, error) {
+func (w *Watch) Next() (Change, error) {
 	if !w.scanner.Scan() {
 		if err := w.scanner.Err(); err != nil {
-			return Event{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
+			return Change{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
 		}
-		return Event{}, ErrWatchEnded
+		return Change{}, ErrWatchEnded
 	}
 	var line api.WatchEvent
 	if err := json.Unmarshal(w.scanner.Bytes(), &line); err != nil {
-		return Event{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
+		return Change{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
 	}
 	if line.Type == api.WatchEventTypeERROR {
 		var problem api.Problem
 		if err := json.Unmarshal(line.Object, &problem); err != nil {
-			return Event{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
+			return Change{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
 		}
-		return Event{}, &ProblemError{problem}
+		return Change{}, &ProblemError{Problem: problem}
 	}
-	event := Event{Type: line.Type, Object: w.kind.New()}
+	event := Change{Type: line.Type, Object: w.kind.New()}
 	if err := json.Unmarshal(line.Object, event.Object); err != nil {
-		return Event{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
+		return Change{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
 	}
 	return event, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/udp"
 	"github.com/cyphonic/cyphonic/manager"
+	"github.com/cyphonic/cyphonic/manager/access"
 	"github.com/cyphonic/cyphonic/manager/store/etcd"
 	"github.com/cyphonic/cyphonic/services/as"
 	"github.com/cyphonic/cyphonic/services/nms"
@@ -129,10 +130,12 @@ func (c *cloud) openEtcd(ctx context.Context, o cloudOptions) (*replica.Client, 
 }
 
 func (c *cloud) openManager(o cloudOptions, store *etcd.Store) error {
+	config := o.config.Manager
 	m, err := manager.New(manager.Options{
-		Store: store, Listen: o.config.Manager.Listen,
-		TLSCert: o.config.Manager.CertificateFile, TLSKey: o.config.Manager.KeyFile,
-		AdminTokenHash: o.material.AdminTokenHash, Registerer: c.registry, Log: o.log.With("component", "manager"),
+		Store: store, Listen: config.Listen, TLSCert: config.CertificateFile, TLSKey: config.KeyFile, ClientCA: config.ClientCAFile,
+		AdminTokenHash: o.material.AdminTokenHash, OIDC: oidcOf(o), SecretsDirectory: config.SecretsDirectory,
+		Advertise: config.Advertise, ShutdownDelay: o.material.ShutdownDelay,
+		Registerer: c.registry, Log: o.log.With("component", "manager"),
 	})
 	if err != nil {
 		return err
@@ -141,6 +144,18 @@ func (c *cloud) openManager(o cloudOptions, store *etcd.Store) error {
 	c.addresses[cloudconfig.ServiceManager] = m.Addr().String()
 	c.early = append(c.early, m.Run)
 	return nil
+}
+
+// oidcOf is where people log in; nil: nowhere.
+func oidcOf(o cloudOptions) *access.OIDC {
+	config := o.config.Manager.OIDC
+	if config.Issuer == "" {
+		return nil
+	}
+	return &access.OIDC{
+		Issuer: config.Issuer, ClientID: config.ClientID, UsernameClaim: config.UsernameClaim, GroupsClaim: config.GroupsClaim,
+		UsernamePrefix: config.UsernamePrefix, Roots: o.material.OIDCRoots,
+	}
 }
 
 func (c *cloud) openAS(o cloudOptions) (runner, error) {

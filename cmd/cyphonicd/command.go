@@ -12,7 +12,7 @@ import (
 
 	"github.com/cyphonic/cyphonic/internal/cloudconfig"
 	"github.com/cyphonic/cyphonic/internal/program"
-	"github.com/cyphonic/cyphonic/manager/rest"
+	"github.com/cyphonic/cyphonic/manager/access"
 	"github.com/cyphonic/cyphonic/manager/store/etcd"
 )
 
@@ -93,7 +93,7 @@ func load(f *flags, services []string) (cloudconfig.Config, *cloudconfig.Materia
 		return cfg, nil, fmt.Errorf("configuration %s:\n%w", f.config, err)
 	}
 	if slices.Contains(services, cloudconfig.ServiceManager) {
-		if err := rest.CheckAdminTokenHash(material.AdminTokenHash); err != nil {
+		if err := access.CheckAdminTokenHash(material.AdminTokenHash); err != nil {
 			return cfg, nil, fmt.Errorf("configuration %s:\nmanager.adminTokenHashFile: %w", f.config, err)
 		}
 	}

@@ -50,17 +50,6 @@ type Etcd struct {
 	KeyFile         string `json:"keyFile,omitempty"`
 }
 
-// Manager configures the REST API.
-type Manager struct {
-	// Listen is the TCP address. Default: ":7440".
-	Listen string `json:"listen,omitempty"`
-	// CertificateFile and KeyFile (PEM) are of the TLS server.
-	CertificateFile string `json:"certificateFile,omitempty"`
-	KeyFile         string `json:"keyFile,omitempty"`
-	// AdminTokenHashFile holds the hex SHA-256 of the operator's token.
-	AdminTokenHashFile string `json:"adminTokenHashFile,omitempty"`
-}
-
 // AS configures the Authentication Service.
 type AS struct {
 	// Listen is the TCP address. Default: ":7441".
@@ -102,7 +91,7 @@ type Metrics struct {
 func Default() Config {
 	return Config{
 		DataDirectory: "/var/lib/cyphonic",
-		Manager:       Manager{Listen: ":7440"},
+		Manager:       defaultManager(),
 		AS:            AS{Listen: ":7441"},
 		NMS:           NMS{Listen: ":7442"},
 		TRS:           TRS{Listen: ":7443"},
@@ -140,11 +129,10 @@ func Parse(raw []byte) (Config, error) {
 
 // resolve makes paths absolute.
 func (c *Config) resolve(directory string) {
-	for _, p := range []*string{
+	for _, p := range append(c.Manager.paths(),
 		&c.DataDirectory, &c.Trust, &c.Etcd.CAFile, &c.Etcd.CertificateFile, &c.Etcd.KeyFile,
-		&c.Manager.CertificateFile, &c.Manager.KeyFile, &c.Manager.AdminTokenHashFile,
 		&c.AS.CertificateFile, &c.AS.KeyFile, &c.AS.IssuerKeyFile, &c.AS.IssuerCertificateFile,
-	} {
+	) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(directory, *p)
 		}
@@ -166,6 +154,8 @@ func Services() []string { return []string{ServiceManager, ServiceAS, ServiceNMS
 type Material struct {
 	ManagerTLS     tls.Certificate
 	AdminTokenHash string
+	OIDCRoots      *x509.CertPool // that certify the OpenID provider; nil: those of the system
+	ShutdownDelay  time.Duration
 	ASTLS          tls.Certificate
 	Issuer         *identity.Issuer
 }
@@ -210,15 +200,6 @@ func (c *Config) Check(services []string, now time.Time) (*Material, error) {
 		return nil, err
 	}
 	return m, nil
-}
-
-func (c *Config) checkManager(m *Material, now time.Time, add func(string, error)) {
-	add("manager.listen", checkListen(c.Manager.Listen))
-	var err error
-	m.ManagerTLS, err = loadTLS(c.Manager.CertificateFile, c.Manager.KeyFile, now)
-	add("manager.certificateFile", err)
-	m.AdminTokenHash, err = loadTokenHash(c.Manager.AdminTokenHashFile)
-	add("manager.adminTokenHashFile", err)
 }
 
 func (c *Config) checkAS(m *Material, now time.Time, add func(string, error)) {

@@ -4,143 +4,194 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/api/client"
+	"github.com/cyphonic/cyphonic/internal/manifest"
 )
 
-// manifestFlags are those of the verbs that read manifests.
-type manifestFlags struct {
-	files     []string
-	recursive bool
+// defaultFieldManager decides about the fields of manifests that this program applies.
+const defaultFieldManager = "cyphonicctl"
+
+type applyFlags struct {
+	manifests    manifestFlags
+	pruning      pruneFlags
+	fieldManager string
+	force        bool
+	dryRun       string
+	parallel     int
+	yes          bool
+	noPlan       bool
 }
 
-func (m *manifestFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVarP(&m.files, "filename", "f", nil, "file, folder, or - for standard input; may be given several times")
-	cmd.Flags().BoolVarP(&m.recursive, "recursive", "R", false, "descend into the folders of folders")
+func (f *applyFlags) write() client.WriteOptions {
+	return client.WriteOptions{FieldManager: f.fieldManager, Force: f.force}
+}
+
+func (f *applyFlags) check() error {
+	switch {
+	case f.dryRun != "none" && f.dryRun != "server" && f.dryRun != "client":
+		return &usageError{fmt.Errorf("--dry-run %q is not none, server or client", f.dryRun)}
+	case f.fieldManager == "" || len(f.fieldManager) > maxFieldManager:
+		return &usageError{fmt.Errorf("--field-manager has %d characters, must have 1 … %d", len(f.fieldManager), maxFieldManager)}
+	case f.parallel < 1 || f.parallel > maxParallel:
+		return &usageError{fmt.Errorf("--parallel is %d, must be within 1 … %d", f.parallel, maxParallel)}
+	case f.noPlan && (f.pruning.prune || f.dryRun == "server"):
+		return &usageError{errors.New("--no-plan leaves out what --prune and --dry-run=server need")}
+	}
+	return nil
 }
 
 func (c *command) applyCommand() *cobra.Command {
-	var manifests manifestFlags
+	var flags applyFlags
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE|FOLDER|-",
-		Short: "Create or update the resources of manifests",
-		Long: `Create or update the resources of manifests.
+		Short: "Make the resources what manifests say",
+		Long: `Make the resources what manifests say: create those that do not exist and set the fields that the manifests have. Fields that the manifests had before and
+have no longer are removed; fields that others decide about are left alone, and a manifest that says something else about them is refused with the name of who does.
 
-All documents are read and checked first; if one is invalid nothing is sent. Then they are sent in an order in which what others refer to comes first.
-Printed per resource: created, configured or unchanged. A resource that is refused does not keep the others from being sent.`,
-		Example: "  cyphonicctl apply -f manifests/examples\n  cyphonicctl get node viewer -o yaml | cyphonicctl apply -f -",
-		Args:    cobra.NoArgs,
+First all documents are read and checked, then the manager works out what would change, on the path that a change takes. If it refuses one resource nothing is sent.
+Which pairs of devices gain or lose reachability is shown before anything is sent; on a terminal you are asked where access is gained or something is deleted.
+Then the resources are sent in an order in which what others refer to comes first. Printed per resource: created, configured, unchanged or pruned.
+
+With --applyset the resources are labelled as one set; with --prune too, what belongs to the set and is not described any more is deleted.`,
+		Example: `  cyphonicctl apply -f manifests/examples
+  cyphonicctl apply -R -f fleet --applyset fleet --prune
+  cyphonicctl apply -f policy.yaml --dry-run=server`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			resources, err := c.readFlagged(manifests)
+			if err := flags.check(); err != nil {
+				return err
+			}
+			resources, err := flags.pruning.read(c, flags.manifests)
 			if err != nil {
 				return err
 			}
-			return c.apply(cmd.Context(), resources)
+			if flags.dryRun == "client" {
+				return c.applyNothing(resources)
+			}
+			manager, err := c.connect()
+			if err != nil {
+				return err
+			}
+			defer manager.Close()
+			return c.apply(cmd.Context(), manager, resources, &flags)
 		},
 	}
-	manifests.add(cmd)
+	flags.manifests.add(cmd)
+	flags.pruning.add(cmd)
+	cmd.Flags().StringVar(&flags.fieldManager, "field-manager", defaultFieldManager, "who decides about the fields of the manifests")
+	cmd.Flags().BoolVar(&flags.force, "force-conflicts", false, "take over fields that other field managers decide about")
+	cmd.Flags().StringVar(&flags.dryRun, "dry-run", "none", "none; server: the manager does all but write; client: the manifests are read and checked only")
+	cmd.Flags().IntVar(&flags.parallel, "parallel", 16, "number of requests at a time")
+	cmd.Flags().BoolVar(&flags.noPlan, "no-plan", false, "do not work out beforehand what would change")
+	cmd.Flags().BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
 	return cmd
 }
 
-func (c *command) readFlagged(m manifestFlags) ([]resource, error) {
-	if len(m.files) == 0 {
-		return nil, &usageError{errors.New("no manifest: give a file, a folder or - with -f")}
+// applyNothing prints what would be sent.
+func (c *command) applyNothing(resources []manifest.Resource) error {
+	var shown []shown
+	for _, r := range resources {
+		shown = append(shown, shownResource(r.Object, "read (dry run)"))
 	}
-	return readManifests(m.files, m.recursive, c.Stdin)
+	return c.printShown(shown)
 }
 
-func (c *command) apply(ctx context.Context, resources []resource) error {
-	for _, r := range resources {
-		if r.object.KindName() == "EnrollmentToken" {
-			return r.source.faults(r.name(), api.FieldErrors{{
-				Pointer: "/kind", Detail: "an EnrollmentToken is made with `cyphonicctl token create`, which prints its secret",
-			}})
+func (c *command) apply(ctx context.Context, manager *client.Client, resources []manifest.Resource, flags *applyFlags) error {
+	if flags.noPlan {
+		var all []proposed
+		for _, r := range resources {
+			all = append(all, proposed{resource: r, target: target{kindOfObject(r.Object), r.Object.Meta().Name}})
 		}
+		results, err := c.send(ctx, manager, all, nil, flags)
+		return errors.Join(c.printShown(results), err)
 	}
-	manager, err := c.connect()
+	leaving, err := flags.pruning.deletions(ctx, c, manager, resources)
 	if err != nil {
 		return err
 	}
-	defer manager.Close()
-	sortByRank(resources)
+	p, err := c.propose(ctx, manager, resources, leaving, flags.pruning.set, flags.write())
+	if err != nil {
+		return err
+	}
+	if err := p.foreign(flags); err != nil {
+		return err
+	}
+	c.showReachability(p.reachability, "would")
+	if flags.dryRun == "server" {
+		return c.printShown(p.shown(" (dry run)"))
+	}
+	if err := c.confirmApply(p, flags); err != nil {
+		return err
+	}
+	sent, err := c.send(ctx, manager, p.pending(), p.deletions, flags)
+	return errors.Join(c.printShown(p.outcome(sent)), err)
+}
+
+func (p *proposal) foreign(flags *applyFlags) error {
 	var faults []error
-	for _, r := range resources {
-		verdict, applied, err := applyOne(ctx, manager, r.object)
-		if err == nil {
-			err = c.printVerdict(applied, verdict)
-		} else {
-			err = r.refused(err)
-		}
-		if err != nil {
+	for _, one := range p.changes {
+		if err := flags.pruning.foreign(one.resource, one.before); err != nil && !flags.force {
 			faults = append(faults, err)
-		}
-		if hopeless(err) {
-			break
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// applyOne tells created, configured or unchanged. What was there before shows which of the latter two it is; the comparison of the specification is the manager's.
-func applyOne(ctx context.Context, manager *client.Client, o api.Object) (verdict string, applied api.Object, err error) {
-	kind, _ := api.KindNamed(o.KindName())
-	before, err := manager.Get(ctx, kind, o.Meta().Name)
-	if err != nil && !client.IsNotFound(err) {
-		return "", nil, err
+// confirmApply asks where access is gained, if there is a terminal, and where something is deleted in any case.
+func (c *command) confirmApply(p *proposal, flags *applyFlags) error {
+	if flags.yes {
+		return nil
 	}
-	applied, created, err := manager.Apply(ctx, o, "")
+	deletions := int64(len(p.deletions))
+	for _, one := range p.deletions {
+		fmt.Fprintln(c.Stderr, c.paint(c.Stderr, styleBad, fmt.Sprintf("%s would be pruned", one.target)))
+	}
 	switch {
-	case err != nil:
-		return "", nil, err
-	case created:
-		return "created", applied, nil
-	case before != nil && before.Meta().ResourceVersion == applied.Meta().ResourceVersion:
-		return "unchanged", applied, nil
+	case deletions > 0:
+		return c.confirm(fmt.Sprintf("Delete %s and apply the rest?", count(deletions, "resource", "resources")), !flags.manifests.stdin())
+	case p.reachability.GainedPairs > 0 && c.isTerminal(c.Stdin) && c.isTerminal(c.Stderr):
+		return c.confirm(fmt.Sprintf("Give access to %s?", count(p.reachability.GainedPairs, "more pair of devices", "more pairs of devices")), !flags.manifests.stdin())
 	}
-	return "configured", applied, nil
+	return nil
 }
 
-// refused adds where the document stands; field faults become one error each.
-func (r resource) refused(err error) error {
-	var problem *client.ProblemError
-	if !errors.As(err, &problem) {
-		return fmt.Errorf("%s: %w", r.source.at("", r.name()), err)
+func (p *proposal) shown(suffix string) (all []shown) {
+	for _, one := range p.changes {
+		all = append(all, shownResource(one.after, string(one.verdict)+suffix))
 	}
-	if len(problem.Problem.Errors) == 0 {
-		return fmt.Errorf("%s: %w", r.source.at("", r.name()), err)
+	for _, one := range p.deletions {
+		all = append(all, shownResource(one.before, string(api.PlanVerdictPruned)+suffix))
 	}
-	var all []error
-	for _, field := range problem.Problem.Errors {
-		one := problem.Problem
-		one.Detail, one.Errors = field.String(), nil
-		all = append(all, fmt.Errorf("%s: %w", r.source.at(field.Pointer, r.name()), &client.ProblemError{Problem: one}))
+	return all
+}
+
+// outcome puts what was sent and what did not have to be sent into the order of the manifests, deletions last.
+func (p *proposal) outcome(sent []shown) (all []shown) {
+	var after []shown
+	became := map[string]shown{}
+	for _, one := range sent {
+		if one.verdict == string(api.PlanVerdictPruned) {
+			after = append(after, one)
+			continue
+		}
+		became[nameOf(one.object)] = one
 	}
-	return errors.Join(all...)
+	for _, one := range p.changes {
+		if one.verdict == api.PlanVerdictUnchanged {
+			all = append(all, shownResource(one.after, string(one.verdict)))
+		} else if result, ok := became[one.resource.Name()]; ok {
+			all = append(all, result)
+		}
+	}
+	return append(all, after...)
 }
 
 // hopeless errors befall every further request too.
 func hopeless(err error) bool {
 	code := exitCode(err)
 	return err != nil && (code == exitUnreachable || code == exitDenied || errors.Is(err, context.Canceled))
-}
-
-func sortByRank(resources []resource) {
-	slices.SortStableFunc(resources, func(a, b resource) int { return api.CompareRank(a.object, b.object) })
-}
-
-// printVerdict says what became of a resource.
-func (c *command) printVerdict(o api.Object, verdict string) error {
-	switch c.output {
-	case "json", "yaml":
-		return c.printObject(o)
-	case "name":
-		_, err := fmt.Fprintln(c.Stdout, nameOf(o))
-		return err
-	}
-	_, err := fmt.Fprintln(c.Stdout, nameOf(o), verdict)
-	return err
 }

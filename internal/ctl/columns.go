@@ -15,6 +15,9 @@ import (
 func columnsOf(kind string, wide bool) []column {
 	columns := []column{{"NAME", func(o api.Object, _ time.Time) string { return o.Meta().Name }}}
 	narrow, further := kindColumns(kind)
+	if kind == "Event" {
+		columns = nil // the names of events are for programs
+	}
 	columns = append(columns, narrow...)
 	columns = append(columns, column{"AGE", func(o api.Object, now time.Time) string { return age(o.Meta().CreationTimestamp, now) }})
 	if wide {
@@ -41,7 +44,7 @@ func kindColumns(kind string) (narrow, further []column) {
 	case "EnrollmentToken":
 		return enrollmentTokenColumns()
 	}
-	return nil, nil
+	return accessColumns(kind)
 }
 
 // of makes a column out of a function of one kind.
@@ -82,6 +85,7 @@ func adapterColumns() (narrow, further []column) {
 	narrow = []column{
 		of("NETWORK", func(a *api.Adapter) string { return a.Spec.Network }),
 		of("PHASE", func(a *api.Adapter) string { return phase(a.Status.Phase, a.Spec.Disabled) }),
+		of("DRAINED", func(a *api.Adapter) string { return yesNo(a.Spec.Drained) }),
 	}
 	further = []column{
 		of("NODE-ID", func(a *api.Adapter) string { return a.Status.NodeID }),

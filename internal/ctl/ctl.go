@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/cyphonic/cyphonic/api/client"
 )
@@ -22,11 +23,20 @@ type Environment struct {
 	Getenv         func(string) string
 	Now            func() time.Time
 	Rand           io.Reader
+	Terminal       func(stream any) bool // whether somebody looks at the stream
 }
 
 // OperatingSystem is the environment of a process.
 func OperatingSystem() Environment {
-	return Environment{os.Stdin, os.Stdout, os.Stderr, os.Getenv, time.Now, rand.Reader}
+	return Environment{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Getenv: os.Getenv, Now: time.Now, Rand: rand.Reader, Terminal: isTerminal,
+	}
+}
+
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // Run executes one command line and returns the exit code of the process.
@@ -44,6 +54,9 @@ func Run(ctx context.Context, args []string, env Environment) int {
 	if err == nil {
 		return exitOK
 	}
+	if code, ok := err.(exitStatus); ok {
+		return int(code)
+	}
 	c.report(err)
 	return exitCode(err)
 }
@@ -53,43 +66,76 @@ type command struct {
 	Environment
 	configPath  string
 	contextName string
-	output      string
+	output      string // one of the formats below; "": the default of the verb
+	template    string // what stands behind jsonpath= or custom-columns=
+	color       string
 	started     bool // the arguments were good, a verb has begun
 }
 
 const rootHelp = `cyphonicctl makes the keys of a CYPHONIC installation, checks and applies manifests, and shows resources.
 
-Resources are named KIND NAME or KIND/NAME; a kind is written as node, nodes, Node or by its short name (net, cs, gn, ap, et).
+Resources are named KIND NAME or KIND/NAME; a kind is written as node, nodes, Node or by its short name (net, cs, gn, ap, et, at, rb, gs, ev).
 
-The manager to speak to, its trusted certificates and the token are in a configuration file, which ` + "`cyphonicctl init`" + ` writes. It is looked for
+The managers to speak to, their trusted certificates and the credential are in a configuration file, which ` + "`cyphonicctl init`" + ` writes. It is looked for
 at --config, then $CYPHONIC_CONFIG, then cyphonic/config.yaml in the user's configuration directory (on Linux ~/.config).
+
+Colours and progress are shown on terminals only; NO_COLOR, TERM=dumb and --color say otherwise.
 ` + exitHelp
+
+const rootExamples = `  cyphonicctl init --directory site --address 203.0.113.10
+  cyphonicctl apply -f manifests/
+  cyphonicctl get generalnodes -o wide
+  cyphonicctl explain generalnode.spec`
 
 func (c *command) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:               "cyphonicctl",
 		Short:             "Operate a CYPHONIC installation",
 		Long:              rootHelp,
+		Example:           rootExamples,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: c.begin,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.configPath, "config", "", "configuration file")
 	flags.StringVar(&c.contextName, "context", "", "context of the configuration file (default: its currentContext)")
-	flags.StringVarP(&c.output, "output", "o", "", "output format: table, wide, json, yaml or name (default depends on the verb)")
-	root.AddCommand(c.initCommand(), c.applyCommand(), c.validateCommand(), c.getCommand(), c.describeCommand(), c.watchCommand(),
-		c.deleteCommand(), c.tokenCommand(), c.hashPasswordCommand(), c.versionCommand())
+	flags.StringVarP(&c.output, "output", "o", "", "output format (default depends on the verb)")
+	flags.StringVar(&c.color, "color", "auto", "colours: auto (on terminals), always or never")
+	root.AddCommand(
+		c.getCommand(),
+		c.describeCommand(),
+		c.watchCommand(),
+		c.waitCommand(),
+		c.explainCommand(),
+		c.eventsCommand(),
+		c.editCommand(),
+		c.labelCommand(),
+		c.annotateCommand(),
+		c.deleteCommand(),
+		c.applyCommand(),
+		c.diffCommand(),
+		c.validateCommand(),
+		c.exportCommand(),
+		c.accessCommand(),
+		c.auditCommand(),
+		c.drainCommand(),
+		c.tokenCommand(),
+		c.backupCommand(),
+		c.restoreCommand(),
+		c.initCommand(),
+		c.hashPasswordCommand(),
+		c.configCommand(),
+		c.loginCommand(),
+		c.logoutCommand(),
+		c.whoamiCommand(),
+		c.completionCommand(),
+		c.versionCommand(),
+	)
+	c.completeFlags(root)
+	c.noteStart(root)
 	return root
-}
-
-func (c *command) begin(*cobra.Command, []string) error {
-	switch c.output {
-	case "", "table", "wide", "json", "yaml", "name":
-		c.started = true
-		return nil
-	}
-	return fmt.Errorf("unknown output format %q: use table, wide, json, yaml or name", c.output)
 }
 
 // report writes an error to standard error, one line for each of several.
@@ -100,7 +146,12 @@ func (c *command) report(err error) {
 		}
 		return
 	}
-	fmt.Fprintln(c.Stderr, "error:", err)
+	fmt.Fprintln(c.Stderr, c.paint(c.Stderr, styleBad, "error:"), err)
+}
+
+// warn writes what is worth knowing but no error.
+func (c *command) warn(format string, args ...any) {
+	fmt.Fprintln(c.Stderr, c.paint(c.Stderr, styleMiddling, "warning:"), fmt.Sprintf(format, args...))
 }
 
 // connect returns a client for the chosen context.
@@ -109,5 +160,5 @@ func (c *command) connect() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return chosen.connect()
+	return c.connectTo(chosen)
 }

@@ -3,6 +3,7 @@ package ctl
 import (
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/api/client"
@@ -41,12 +42,35 @@ type invalidError struct{ error }
 
 func (e *invalidError) Unwrap() error { return e.error }
 
+// deniedError says that there is no credential that is still good.
+type deniedError struct{ error }
+
+func (e *deniedError) Unwrap() error { return e.error }
+
+// notFoundError says that nothing is selected.
+type notFoundError struct{ error }
+
+func (e *notFoundError) Unwrap() error { return e.error }
+
+// conflictError says that something is there already.
+type conflictError struct{ error }
+
+func (e *conflictError) Unwrap() error { return e.error }
+
+// exitStatus is an answer that is given by the exit code alone; nothing is reported.
+type exitStatus int
+
+func (e exitStatus) Error() string { return "exit code " + strconv.Itoa(int(e)) }
+
 func exitCode(err error) int {
 	var (
 		usage       *usageError
 		invalid     *invalidError
 		fields      api.FieldErrors
 		unreachable *client.UnreachableError
+		denied      *deniedError
+		notFound    *notFoundError
+		conflict    *conflictError
 	)
 	switch {
 	case errors.As(err, &usage):
@@ -55,6 +79,12 @@ func exitCode(err error) int {
 		return exitInvalid
 	case errors.As(err, &unreachable):
 		return exitUnreachable
+	case errors.As(err, &denied):
+		return exitDenied
+	case errors.As(err, &notFound):
+		return exitNotFound
+	case errors.As(err, &conflict):
+		return exitConflict
 	}
 	switch client.StatusOf(err) {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:

@@ -68,13 +68,13 @@ func TestDocumentationHasTheExitCodesOfTheHelp(t *testing.T) {
 func TestAnInterruptedVerbIsNotDone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c := command{output: "name"}
+	c := command{Environment: OperatingSystem(), output: "name"}
 	manager, err := client.New(client.Options{Server: "https://127.0.0.1:1", Transport: http.DefaultTransport})
 	if err != nil {
 		t.Fatal(err)
 	}
 	kind, _ := api.KindNamed("Node")
-	if err := c.get(ctx, manager, []target{{kind: kind}}, nil, false); exitCode(err) != exitFailure {
+	if err := c.get(ctx, manager, []target{{kind: kind}}, getFlags{chunkSize: 500}); exitCode(err) != exitFailure {
 		t.Errorf("got %v, exit code %d", err, exitCode(err))
 	}
 }

@@ -25,8 +25,17 @@ type target struct {
 	name string
 }
 
-// targetsOf reads KIND, KIND NAME…, KIND/NAME… and, without a name, KIND,KIND….
+// targetsOf reads KIND, KIND NAME…, KIND/NAME… and, without a name, KIND,KIND… or all.
 func targetsOf(args []string) ([]target, error) {
+	if len(args) == 1 && args[0] == "all" {
+		var targets []target
+		for _, kind := range api.Kinds() {
+			if !kind.ReadOnly {
+				targets = append(targets, target{kind: kind})
+			}
+		}
+		return targets, nil
+	}
 	if strings.Contains(args[0], "/") {
 		return slashed(args)
 	}
@@ -67,6 +76,8 @@ func slashed(args []string) ([]target, error) {
 
 // nameOf is the kind in lower case and the name, as in node/viewer.
 func nameOf(o api.Object) string { return strings.ToLower(o.KindName()) + "/" + o.Meta().Name }
+
+func lower(text string) string { return strings.ToLower(text) }
 
 // String is as nameOf.
 func (t target) String() string { return strings.ToLower(t.kind.Name) + "/" + t.name }

@@ -16,6 +16,7 @@ import (
 const (
 	minPassword = 12   // characters
 	maxPassword = 1024 // bytes
+	maxSecret   = 8192 // bytes of a file with a token
 )
 
 func (c *command) hashPasswordCommand() *cobra.Command {
@@ -75,4 +76,28 @@ func checkedPassword(password string) (string, error) {
 		return "", &usageError{fmt.Errorf("the password has %d characters, must have at least %d and at most %d bytes", n, minPassword, maxPassword)}
 	}
 	return password, nil
+}
+
+// readSecret reads a secret of one line from a file, or from standard input for "-"; no path is no secret.
+func (c *command) readSecret(path string) (string, error) {
+	var (
+		text []byte
+		err  error
+	)
+	switch path {
+	case "":
+		return "", nil
+	case "-":
+		text, err = io.ReadAll(io.LimitReader(c.Stdin, maxSecret+1))
+	default:
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return "", &usageError{err}
+	}
+	secret := strings.TrimSpace(string(text))
+	if secret == "" || len(text) > maxSecret || strings.ContainsAny(secret, "\r\n") {
+		return "", &usageError{fmt.Errorf("%s is not one line with a secret", path)}
+	}
+	return secret, nil
 }

@@ -1,23 +1,16 @@
 package ctl
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/cyphonic/cyphonic/api"
 )
-
-// printOne prints a resource that was asked for by name.
-func (c *command) printOne(o api.Object) error {
-	switch c.output {
-	case "json", "yaml":
-		return c.printObject(o)
-	}
-	return c.printLists(groups([]api.Object{o}))
-}
 
 // printObject prints any value as JSON or YAML.
 func (c *command) printObject(value any) error {
@@ -32,45 +25,16 @@ func (c *command) printObject(value any) error {
 	return encodeJSON(c.Stdout, value, "  ")
 }
 
-// printLists prints lists of one kind each; JSON and YAML of several kinds is one list of kind List.
-func (c *command) printLists(lists []api.List) error {
-	switch c.output {
-	case "json", "yaml":
-		return c.printObject(merged(lists))
-	case "name":
-		for _, list := range lists {
-			for _, object := range list.Items {
-				if _, err := fmt.Fprintln(c.Stdout, nameOf(object)); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+func (c *command) printNames(objects []api.Object) error {
+	var lines bytes.Buffer
+	for _, o := range objects {
+		fmt.Fprintln(&lines, nameOf(o))
 	}
-	for i, list := range lists {
-		if i > 0 {
-			fmt.Fprintln(c.Stdout)
-		}
-		if len(list.Items) == 0 {
-			fmt.Fprintf(c.Stderr, "No %s.\n", pluralOfList(list))
-			continue
-		}
-		if err := c.printTable(list); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := c.Stdout.Write(lines.Bytes())
+	return err
 }
 
-func (c *command) printTable(list api.List) error {
-	kind, _ := api.KindNamed(list.Items[0].KindName())
-	t := newTable(c.Stdout, columnsOf(kind.Name, c.output == "wide"))
-	for _, object := range list.Items {
-		t.add(object, c.Now())
-	}
-	return t.flush()
-}
-
+// merged is one list of all, of kind List if they are of several kinds.
 func merged(lists []api.List) api.List {
 	if len(lists) == 1 {
 		return lists[0]
@@ -82,13 +46,21 @@ func merged(lists []api.List) api.List {
 	return all
 }
 
-func pluralOfList(list api.List) string {
-	for _, kind := range api.Kinds() {
-		if kind.Name+"List" == list.Kind {
-			return kind.Plural
+// groups makes one list per kind, in the order in which the kinds first appear.
+func groups(objects []api.Object) []api.List {
+	var lists []api.List
+	at := map[string]int{}
+	for _, object := range objects {
+		kind, _ := api.KindNamed(object.KindName())
+		i, ok := at[kind.Name]
+		if !ok {
+			i = len(lists)
+			at[kind.Name] = i
+			lists = append(lists, kind.NewList("", nil))
 		}
+		lists[i].Items = append(lists[i].Items, object)
 	}
-	return "resources"
+	return lists
 }
 
 // encodeJSON writes one JSON value and a line break; texts keep < > & as they are.
@@ -99,58 +71,57 @@ func encodeJSON(w io.Writer, value any, indent string) error {
 	return encoder.Encode(value)
 }
 
-// stream prints resources one after the other as they come.
-type stream struct {
-	c     *command
-	table *table
-	count int
-}
-
-func (c *command) newStream(kind api.Kind) *stream {
-	return &stream{c: c, table: newTable(c.Stdout, columnsOf(kind.Name, c.output == "wide"))}
-}
-
-// present prints what there is already; a table has its headings and these rows aligned as one.
-func (s *stream) present(objects []api.Object) error {
-	switch s.c.output {
-	case "json", "yaml", "name":
-		for _, o := range objects {
-			if err := s.object(o); err != nil {
-				return err
-			}
-		}
-		return nil
+// generic is a value as decoded JSON, numbers as they are written.
+func generic(value any) (any, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
 	}
-	for _, o := range objects {
-		s.table.add(o, s.c.Now())
-	}
-	return s.table.flush()
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var decoded any
+	err = decoder.Decode(&decoded)
+	return decoded, err
 }
 
-func (s *stream) object(o api.Object) error {
-	s.count++
-	switch s.c.output {
-	case "json":
-		return encodeJSON(s.c.Stdout, o, "")
-	case "yaml":
-		if s.count > 1 {
-			fmt.Fprintln(s.c.Stdout, "---")
+func yesNo(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "no"
+}
+
+// first is the first text that is not empty.
+func first(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
 		}
-		return s.c.printObject(o)
-	case "name":
-		_, err := fmt.Fprintln(s.c.Stdout, nameOf(o))
+	}
+	return ""
+}
+
+func absolute(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", &usageError{err}
+	}
+	return path, nil
+}
+
+// subjectText is as subjects are written in role bindings and audit records: kind/name.
+func subjectText(me api.Whoami) string {
+	if me.Name == "" {
+		return lower(me.Kind)
+	}
+	return lower(me.Kind) + "/" + me.Name
+}
+
+// convert reads a value as another type with the same JSON.
+func convert(from, into any) error {
+	text, err := json.Marshal(from)
+	if err != nil {
 		return err
 	}
-	s.table.add(o, s.c.Now())
-	return s.table.flush()
-}
-
-// deleted says so in formats for people; the others have no word for it, `cyphonicctl watch -o json` has.
-func (s *stream) deleted(o api.Object) error {
-	switch s.c.output {
-	case "json", "yaml", "name":
-		return nil
-	}
-	_, err := fmt.Fprintln(s.c.Stdout, nameOf(o), "deleted")
-	return err
+	return json.Unmarshal(text, into)
 }

@@ -26,6 +26,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"cyphonicctl": func() { os.Exit(ctl.Run(context.Background(), os.Args[1:], ctl.OperatingSystem())) },
+		"browser":     func() { os.Exit(browse(os.Args[1:])) },
 	})
 }
 
@@ -43,6 +44,7 @@ func TestOnline(t *testing.T) {
 				return err
 			}
 			env.Setenv("CYPHONIC_CONFIG", config)
+			env.Values[contextKey{}] = env.T()
 			return setup(env)
 		},
 	})
@@ -58,7 +60,7 @@ func setup(env *testscript.Env) error {
 }
 
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
-	return map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode}
+	return map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "sealed": sealed, "phase": phase, "setstatus": setstatus, "eventually": eventually}
 }
 
 // exits CODE ARGS… runs cyphonicctl, which must end with the exit code.
@@ -90,6 +92,10 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 
 // startManager starts a manager on an embedded etcd, both made from the files that init writes below directory, and returns the configuration file of its operator.
 func startManager(t testing.TB, directory string) (string, error) {
+	return startManagerWith(t, directory, func(*manager.Options) {})
+}
+
+func startManagerWith(t testing.TB, directory string, change func(*manager.Options)) (string, error) {
 	code := ctl.Run(t.Context(), []string{"init", "--directory", directory, "--address", "127.0.0.1"}, environment(io.Discard))
 	if code != 0 {
 		return "", errors.New("init failed")
@@ -104,11 +110,13 @@ func startManager(t testing.TB, directory string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m, err := manager.New(manager.Options{
+	options := manager.Options{
 		Store: etcd.NewStore(server.Client()), Listen: "127.0.0.1:0", AdminTokenHash: strings.TrimSpace(string(hash)),
 		TLSCert: filepath.Join(directory, "cloud", "tls.crt"), TLSKey: filepath.Join(directory, "cloud", "tls.key"),
 		Registerer: prometheus.NewRegistry(), Log: log,
-	})
+	}
+	change(&options)
+	m, err := manager.New(options)
 	if err != nil {
 		return "", err
 	}

@@ -10,9 +10,11 @@ import (
 
 func (c *command) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version of this program",
-		Args:  cobra.NoArgs,
+		Use:         "version",
+		Short:       "Print the version of this program",
+		Example:     "  cyphonicctl version",
+		Args:        cobra.NoArgs,
+		Annotations: formats(""),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(c.Stdout, "cyphonicctl", program.Version())
 			return err

@@ -1,11 +1,9 @@
 package ctl
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,14 +12,23 @@ import (
 )
 
 func (c *command) watchCommand() *cobra.Command {
-	var resourceVersion string
+	var (
+		chosen          selection
+		resourceVersion string
+	)
 	cmd := &cobra.Command{
 		Use:   "watch KIND [NAME] | KIND/NAME",
 		Short: "Print changes as they happen",
 		Long: `Print changes as they happen, one per line, until interrupted: ADDED, MODIFIED or DELETED and the resource; with -o json the event as a JSON object.
-It begins with an ADDED for each resource there is, unless --resource-version says from where to go on.`,
+It begins with an ADDED for each resource there is, unless --resource-version says from where to go on.
+
+Managers that go away and come back are waited for; changes that were missed meanwhile are printed then.`,
+		Example: `  cyphonicctl watch generalnodes
+  cyphonicctl watch gn -l site=hall-1 -o json
+  cyphonicctl watch node/viewer`,
 		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: completeKinds,
+		Annotations:       formats("table,json,name"),
+		ValidArgsFunction: c.completeTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			targets, err := targetsOf(args)
 			if err != nil {
@@ -30,86 +37,56 @@ It begins with an ADDED for each resource there is, unless --resource-version sa
 			if len(targets) != 1 {
 				return &usageError{errors.New("watch follows one kind or one resource")}
 			}
-			if c.output == "yaml" || c.output == "wide" {
-				return &usageError{errors.New("watch prints lines: use -o table, json or name")}
-			}
-			manager, err := c.connect()
-			if err != nil {
+			if err := chosen.check(targets); err != nil {
 				return err
 			}
-			defer manager.Close()
-			return follow(cmd.Context(), manager, targets[0].kind, resourceVersion, func(event client.Event) error {
-				return c.printEvent(event, targets[0].name)
+			return c.withManager(func(manager *client.Client) error {
+				options := c.followOptions(chosen.alone(targets[0].name), resourceVersion)
+				return manager.Follow(cmd.Context(), targets[0].kind, options, c.printChange)
 			})
 		},
 	}
+	chosen.add(cmd)
 	cmd.Flags().StringVar(&resourceVersion, "resource-version", "", "print the changes after this resourceVersion only")
 	return cmd
 }
 
-func (c *command) printEvent(event client.Event, name string) error {
-	if event.Type == api.WatchEventTypeBOOKMARK || (name != "" && event.Object.Meta().Name != name) {
+func (c *command) printChange(change client.Change) error {
+	if change.Type == api.WatchEventTypeBOOKMARK {
 		return nil
 	}
 	switch c.output {
 	case "json":
-		object, err := json.Marshal(event.Object)
+		object, err := json.Marshal(change.Object)
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(c.Stdout).Encode(api.WatchEvent{Type: event.Type, Object: object})
+		return json.NewEncoder(c.Stdout).Encode(api.WatchEvent{Type: change.Type, Object: object})
 	case "name":
-		_, err := fmt.Fprintln(c.Stdout, nameOf(event.Object))
-		return err
+		return c.printNames([]api.Object{change.Object})
 	}
-	_, err := fmt.Fprintf(c.Stdout, "%-8s %s\n", event.Type, nameOf(event.Object))
+	verb := fmt.Sprintf("%-8s", change.Type)
+	_, err := fmt.Fprintln(c.Stdout, c.paint(c.Stdout, styleOfState(string(change.Type)), verb), nameOf(change.Object))
 	return err
 }
 
-// follow hands over the changes after resourceVersion until ctx ends, which is no error, across ends of the stream. Where the store no longer has the changes it begins with what
-// there is now.
-func follow(ctx context.Context, manager *client.Client, kind api.Kind, resourceVersion string, handle func(client.Event) error) error {
-	for ctx.Err() == nil {
-		last, err := followOnce(ctx, manager, kind, resourceVersion, handle)
-		switch {
-		case client.IsGone(err):
-			resourceVersion = ""
-		case errors.Is(err, client.ErrWatchEnded):
-			resourceVersion = last
-		case ctx.Err() != nil:
-			return nil
-		default:
-			return err
-		}
-		pause(ctx, time.Second)
-	}
-	return nil
-}
-
-// followOnce returns the last resourceVersion seen and why the stream ended.
-func followOnce(ctx context.Context, manager *client.Client, kind api.Kind, resourceVersion string, handle func(client.Event) error) (string, error) {
-	watch, err := manager.Watch(ctx, kind, resourceVersion)
-	if err != nil {
-		return resourceVersion, err
-	}
-	defer watch.Close()
-	for {
-		event, err := watch.Next()
-		if err != nil {
-			return resourceVersion, err
-		}
-		resourceVersion = event.Object.Meta().ResourceVersion
-		if err := handle(event); err != nil {
-			return resourceVersion, err
-		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
+// followOptions says on standard error what keeps changes from coming in, once it has lasted for more than a moment.
+func (c *command) followOptions(s selection, resourceVersion string) client.FollowOptions {
+	waiting := false
+	return client.FollowOptions{
+		WatchOptions: client.WatchOptions{Labels: s.labels, Fields: s.fields, ResourceVersion: resourceVersion},
+		Patience:     followPatience,
+		OnState: func(state client.FollowState) {
+			switch {
+			case state.Phase == client.FollowAnew:
+				c.warn("too many changes were missed: what is different now follows")
+			case state.Phase == client.FollowWaiting && state.Err != nil && !waiting:
+				waiting = true
+				c.warn("%v: waiting for the managers", state.Err)
+			case state.Phase == client.FollowOpen && waiting:
+				waiting = false
+				c.warn("the managers are back")
+			}
+		},
 	}
 }

@@ -53,6 +53,7 @@ type Local struct {
 	refusals    map[wire.Target]time.Time // until when packets are dropped
 	timer       *timer
 	renewal     renewalState
+	gone        Traffic // with peers whose association has ended; constant once closed is
 	removed     bool
 }
 

@@ -125,6 +125,7 @@ func (p *peer) detach() {
 		return
 	}
 	p.e.plane.RemoveAssociation(p.association)
+	p.local.gone.add(p.association.Stats())
 	delete(p.e.byAssociation, p.association)
 	p.association = nil
 }

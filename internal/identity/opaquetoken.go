@@ -12,6 +12,7 @@ import (
 const (
 	EnrollmentTokenPrefix = "cye1."
 	AdminTokenPrefix      = "cym1."
+	APITokenPrefix        = "cyt1."
 )
 
 const opaqueTokenBytes = 32

@@ -13,6 +13,18 @@
 //	/cyphonic/v1/enrolled/<plural>/<name>             the key of a device (EnrolledRecord)
 //	/cyphonic/v1/tokens/<hash>                        enrolment token by hash (TokenRecord)
 //	/cyphonic/v1/consumed/<token uid>                 a used enrolment token (ConsumedRecord)
+//	/cyphonic/v1/apitokens/<hash>                     API token by hash (TokenRecord)
+//	/cyphonic/v1/deleting/<plural>/<name>             a resource whose dependents are being deleted (Owner)
+//
+// What is written often and read seldom is apart, so that who watches the keys
+// above is not troubled by it:
+//
+//	/cyphonic/log/v1/audit/…                          records of who did what (package manager/audit)
+//	/cyphonic/log/v1/events/<plural>/<name>/<id>      an event about a resource; goes by itself
+//	/cyphonic/log/v1/idempotency/<hash>               the first answer to a request; goes by itself
+//	/cyphonic/log/v1/leaders/<name>                   who leads (LeaderRecord); goes with its holder
+//	/cyphonic/log/v1/managers/<id>                    a replica of the manager; goes with it
+//	/cyphonic/schema                                  the version of this layout (SchemaRecord)
 package keyspace
 
 import (
@@ -20,7 +32,7 @@ import (
 	"strings"
 )
 
-// Root is the prefix of every key. It ends with a slash, as all prefixes here
+// Root is the prefix of the desired state. It ends with a slash, as all prefixes here
 // do, so that no prefix covers a neighbour's keys.
 const Root = "/cyphonic/v1/"
 
@@ -37,7 +49,10 @@ const (
 
 // Plurals lists the plurals of all resource kinds, referred-to kinds first.
 func Plurals() []string {
-	return []string{Networks, Adapters, Nodes, GeneralNodes, AccessPolicies, CloudServices, EnrollmentTokens}
+	return []string{
+		Networks, Roles, Adapters, Nodes, GeneralNodes, AccessPolicies, CloudServices,
+		EnrollmentTokens, APITokens, RoleBindings, GitSources,
+	}
 }
 
 // ResourcesPrefix covers the resources of all kinds.

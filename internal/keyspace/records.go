@@ -134,7 +134,7 @@ type ConsumedRecord struct {
 
 // Record is any of the records.
 type Record interface {
-	KeyRecord | Owner | EnrolledRecord | TokenRecord | ConsumedRecord
+	KeyRecord | Owner | EnrolledRecord | TokenRecord | ConsumedRecord | SchemaRecord | LeaderRecord
 }
 
 // Encode returns the JSON of a record.

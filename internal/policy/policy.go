@@ -1,6 +1,8 @@
 // Package policy answers one question: which flows may two devices open to
 // each other? It compiles the AccessPolicy resources of the desired state and
 // evaluates them for a pair. Default deny: what no policy allows is denied.
+// Explain says why for one pair; Difference says which pairs a change of the
+// desired state gives flows to and takes them from.
 //
 // The package is pure. It must not keep state about devices, look anything up
 // or know how its answer is enforced.
@@ -34,6 +36,7 @@ type Set struct {
 
 // compiled is one access policy in the form that evaluation needs.
 type compiled struct {
+	name      string
 	from, to  []selector
 	rules     []portRule
 	assurance identity.Assurance // smallest that the opening side needs; 0 = any
@@ -76,7 +79,7 @@ func Compile(policies []*api.AccessPolicy) (*Set, []error) {
 }
 
 func compile(p *api.AccessPolicy) (compiled, error) {
-	c := compiled{from: selectors(p.Spec.From), to: selectors(p.Spec.To)}
+	c := compiled{name: p.Metadata.Name, from: selectors(p.Spec.From), to: selectors(p.Spec.To)}
 	if text := string(p.Spec.MinimumAssurance); text != "" {
 		a, err := identity.ParseAssurance(text)
 		if err != nil {

@@ -65,12 +65,19 @@ type Change struct {
 // which addresses it has seen in use, as a hint only: the store decides.
 type Allocator struct {
 	store store.Store
-	pools pools
+	pools *pools
 }
 
 // New returns an allocator on a store.
 func New(s store.Store) *Allocator {
-	return &Allocator{store: s, pools: pools{all: map[poolKey]*pool{}}}
+	return &Allocator{store: s, pools: newPools(s, nil)}
+}
+
+// On returns an allocator for a store that lies above that of a, which sees
+// the addresses in use without reading them again and keeps to itself what it
+// allocates and frees.
+func (a *Allocator) On(s store.Store) *Allocator {
+	return &Allocator{store: s, pools: newPools(s, a.pools)}
 }
 
 // Commit picks addresses, adds their keys to the transaction that build
@@ -78,8 +85,8 @@ func New(s store.Store) *Allocator {
 // was faster. Errors are those of build and of store.Store.Commit, where keys
 // of the caller are concerned, and *Error.
 func (a *Allocator) Commit(ctx context.Context, c Change, build func(ipv4, ipv6 netip.Addr) (store.Transaction, error)) (int64, error) {
-	for range maxAttempts {
-		revision, err := a.attempt(ctx, c, build)
+	for losses := range maxAttempts {
+		revision, err := a.attempt(ctx, c, losses, build)
 		if !errors.Is(err, errLost) {
 			return revision, err
 		}
@@ -91,12 +98,12 @@ func (a *Allocator) Commit(ctx context.Context, c Change, build func(ipv4, ipv6 
 var errLost = errors.New("address was lost to another manager")
 
 // attempt is one round: choose, build, commit, learn.
-func (a *Allocator) attempt(ctx context.Context, c Change, build func(ipv4, ipv6 netip.Addr) (store.Transaction, error)) (int64, error) {
-	four, err := a.choose(ctx, c, c.Network.IPv4, c.IPv4)
+func (a *Allocator) attempt(ctx context.Context, c Change, losses int, build func(ipv4, ipv6 netip.Addr) (store.Transaction, error)) (int64, error) {
+	four, err := a.choose(ctx, c, c.Network.IPv4, c.IPv4, losses)
 	if err != nil {
 		return 0, err
 	}
-	six, err := a.choose(ctx, c, c.Network.IPv6, c.IPv6)
+	six, err := a.choose(ctx, c, c.Network.IPv6, c.IPv6, losses)
 	if err != nil {
 		four.giveBack()
 		return 0, err
@@ -152,7 +159,7 @@ func taken(h *hold, c Change, current store.Entry) *Error {
 }
 
 // choose decides about one family.
-func (a *Allocator) choose(ctx context.Context, c Change, prefix netip.Prefix, w Want) (*hold, error) {
+func (a *Allocator) choose(ctx context.Context, c Change, prefix netip.Prefix, w Want, losses int) (*hold, error) {
 	if w.Needed && w.Current.IsValid() && (!w.Fixed.IsValid() || w.Fixed == w.Current) {
 		return &hold{addr: w.Current}, nil
 	}
@@ -173,7 +180,7 @@ func (a *Allocator) choose(ctx context.Context, c Change, prefix netip.Prefix, w
 		h.reserved = p.reserve(w.Fixed)
 		return h, nil
 	}
-	addr, err := p.lowestFree(ctx, a.store)
+	addr, err := p.lowestFree(ctx, losses)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 
 	"github.com/cyphonic/cyphonic/api"
@@ -14,7 +15,8 @@ import (
 type answer struct {
 	status      int
 	contentType string
-	etag        string // without quotes; empty: none
+	etag        string      // without quotes; empty: none
+	header      http.Header // further headers; may be nil
 	body        []byte
 	stream      func(w http.ResponseWriter) error // instead of body
 }
@@ -40,6 +42,14 @@ func answerText(status int, text string) *answer {
 	return &answer{status: status, contentType: "text/plain; charset=utf-8", body: []byte(text)}
 }
 
+// note sets a header of the answer.
+func (a *answer) note(name, value string) {
+	if a.header == nil {
+		a.header = http.Header{}
+	}
+	a.header.Set(name, value)
+}
+
 // encodeLine encodes on one line. Characters of HTML stay as they are: nothing
 // here is put into a page.
 func encodeLine(v any) ([]byte, error) {
@@ -53,13 +63,14 @@ func encodeLine(v any) ([]byte, error) {
 }
 
 func (a *answer) write(w http.ResponseWriter) error {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	maps.Copy(h, a.header)
 	if a.stream != nil {
 		return a.stream(w)
 	}
-	h := w.Header()
 	h.Set("Content-Type", a.contentType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
 	if a.etag != "" {
 		h.Set("ETag", `"`+a.etag+`"`)
 	}

@@ -2,228 +2,280 @@ package rest
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"math"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/cyphonic/cyphonic/api"
-	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
-	"github.com/cyphonic/cyphonic/manager/store"
+	"github.com/cyphonic/cyphonic/manager/access"
 )
 
-// ErrAdminTokenHash says that the hash of the administrator's token is not one
-// that may be used.
-var ErrAdminTokenHash = errors.New("unusable admin token hash (make one with `cyphonicctl init`)")
-
-// CheckAdminTokenHash refuses a hash that is empty, malformed, constant, or
-// that of a word that stands in examples.
-func CheckAdminTokenHash(hash string) error {
-	raw, err := hex.DecodeString(hash)
-	switch {
-	case hash == "":
-		return fmt.Errorf("%w: it is empty", ErrAdminTokenHash)
-	case err != nil || len(raw) != sha256.Size || strings.ToLower(hash) != hash:
-		return fmt.Errorf("%w: it is not 64 lower-case hex digits", ErrAdminTokenHash)
-	case strings.Count(hash, hash[:1]) == len(hash):
-		return fmt.Errorf("%w: it is a placeholder", ErrAdminTokenHash)
-	}
-	for _, word := range []string{
-		"", "admin", "administrator", "changeme", "change-me", "cyphonic", "default", "demo", "example", "password",
-		"root", "sample", "secret", "test", "token", identity.AdminTokenPrefix,
-	} {
-		if subtle.ConstantTimeCompare([]byte(identity.HashOpaqueToken(word)), []byte(hash)) == 1 ||
-			subtle.ConstantTimeCompare([]byte(identity.HashOpaqueToken(word+"\n")), []byte(hash)) == 1 {
-			return fmt.Errorf("%w: it is that of the sample token %q", ErrAdminTokenHash, word)
-		}
-	}
-	return nil
+// caller is who makes a request, from where, and what for.
+type caller struct {
+	who    access.Principal
+	remote string // address; empty: this process
+	route  route
 }
 
-// principal is who makes a request.
-type principal struct {
-	admin    bool
-	adapter  string    // name of the adapter, if it is one
-	uid      string    // of the adapter: a re-created one is another
-	notAfter time.Time // of its token
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
 }
 
-// String names the principal for logs.
-func (p principal) String() string {
-	switch {
-	case p.admin:
-		return "admin"
-	case p.adapter != "":
-		return "adapter/" + p.adapter
-	default:
-		return "none"
-	}
+func withCaller(ctx context.Context, c caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
 }
 
-type principalKey struct{}
+// principalOf returns the subject of a request; the zero Principal, who may
+// nothing, if there is none.
+func principalOf(ctx context.Context) access.Principal { return callerOf(ctx).who }
 
-func principalOf(ctx context.Context) principal {
-	p, _ := ctx.Value(principalKey{}).(principal)
-	return p
+// WithPrincipal lets parts of the manager itself make requests to the handler:
+// the request is that of the principal and needs no credential.
+func WithPrincipal(ctx context.Context, who access.Principal) context.Context {
+	c := callerOf(ctx)
+	c.who = who
+	return withCaller(ctx, c)
 }
 
-// access is who may use a path. What is not listed is for administrators.
-type access uint8
-
-const (
-	forAdmin   access = iota
-	forAdapter        // the adapter that the parameter name names, too
-	forAll
-)
-
-func accessOf(path string) access {
-	switch path {
-	case "/livez", "/readyz", "/openapi.json":
-		return forAll
-	case "/api/v1/adapters/:name/generalnodes", "/api/v1/adapters/:name/generalnodes/:generalNode/status":
-		return forAdapter
-	default:
-		return forAdmin
-	}
-}
-
-// authorise lets a request pass if its bearer token permits it.
+// authorise lets a request pass if its subject may do such a thing at all.
+// Whether it may do it to a certain resource is decided by permit, where the
+// resource is known. What is refused is noted in the audit log.
 func (s *Server) authorise(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		allowed := accessOf(c.Path())
-		if allowed == forAll {
+		r := c.Request()
+		route, known := s.routes[r.Method+" "+c.Path()]
+		if known && route.access == accessPublic {
 			return next(c)
 		}
-		who, err := s.authenticate(c.Request())
-		if err != nil {
-			return err
+		from := callerOf(r.Context())
+		from.route = route
+		if from.who.Kind == "" { // not of this process
+			from.remote = c.RealIP()
+			who, err := s.access.Authenticate(r.Context(), r)
+			if err != nil {
+				err = s.refusedCredential(err)
+				s.noteRefusal(withCaller(r.Context(), from), c.Param("name"), err)
+				return err
+			}
+			from.who = who
 		}
-		ctx := context.WithValue(c.Request().Context(), principalKey{}, who)
-		c.SetRequest(c.Request().WithContext(ctx))
-		if who.admin {
-			return next(c)
+		ctx := withCaller(r.Context(), from)
+		c.SetRequest(r.WithContext(ctx))
+		err := s.mayCall(ctx, c)
+		if err == nil && known && route.read {
+			err = s.auditRead(ctx)
 		}
-		if allowed != forAdapter || c.Param("name") != who.adapter {
-			s.metrics.denied.WithLabelValues("forbidden").Inc()
-			return refuse(http.StatusForbidden, typeBlank, "the token of adapter %s is good for /api/v1/adapters/%s/generalnodes only", who.adapter, who.adapter)
+		if err == nil {
+			err = next(c)
 		}
-		if err := s.checkAdapter(ctx, who); err != nil {
-			return err
+		s.noteRefusal(ctx, c.Param("name"), err)
+		if err == nil {
+			s.noteRehearsal(ctx, c.Param("name"), c.Response().Status, c.QueryParam("dryRun"))
 		}
-		return next(c)
-	}
-}
-
-// authenticate finds out whose token a request has.
-func (s *Server) authenticate(r *http.Request) (principal, error) {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
-		s.metrics.denied.WithLabelValues("missing").Inc()
-		return principal{}, refuse(http.StatusUnauthorized, typeBlank, "a token is missing: send Authorization: Bearer <token>; `cyphonicctl init` made one")
-	}
-	if !strings.HasPrefix(token, identity.AccessTokenPrefix) {
-		hash := identity.HashOpaqueToken(token)
-		if subtle.ConstantTimeCompare([]byte(hash), s.admin) == 1 {
-			return principal{admin: true}, nil
-		}
-		s.metrics.denied.WithLabelValues("wrong").Inc()
-		return principal{}, refuse(http.StatusUnauthorized, typeBlank, "the token is not the administrator's; use the one that `cyphonicctl init` wrote")
-	}
-	ring, err := s.access.ring(r.Context())
-	if err != nil {
-		return principal{}, err
-	}
-	claims, err := identity.OpenAccessToken(ring, token, s.now())
-	if err != nil || claims.Kind != "Adapter" || claims.Name == "" {
-		s.metrics.denied.WithLabelValues("wrong").Inc()
-		return principal{}, refuse(http.StatusUnauthorized, typeBlank, "the access token is not valid or has expired; log in to the AS again for a new one")
-	}
-	return principal{adapter: claims.Name, uid: claims.UID, notAfter: claims.NotAfter}, nil
-}
-
-// checkAdapter refuses adapters that no longer exist or are disabled. It is
-// asked again while a watch lasts.
-func (s *Server) checkAdapter(ctx context.Context, who principal) error {
-	if who.admin {
-		return nil
-	}
-	if s.now().After(who.notAfter) {
-		return refuse(http.StatusUnauthorized, typeBlank, "the access token has expired; log in to the AS again for a new one")
-	}
-	entry, err := s.store.Get(ctx, keyspace.Resource(keyspace.Adapters, who.adapter))
-	if errors.Is(err, store.ErrNotFound) {
-		s.metrics.denied.WithLabelValues("gone").Inc()
-		return refuse(http.StatusForbidden, typeBlank, "adapter %s does not exist any more", who.adapter)
-	}
-	if err != nil {
 		return err
 	}
-	var adapter api.Adapter
-	if err := json.Unmarshal(entry.Value, &adapter); err != nil {
-		return fmt.Errorf("decode %s: %w", entry.Key, err)
+}
+
+// refusedCredential turns what package access says into an answer.
+func (s *Server) refusedCredential(err error) error {
+	var refusal *access.Refusal
+	if !errors.As(err, &refusal) {
+		return err
 	}
-	if adapter.Metadata.Uid != who.uid {
-		s.metrics.denied.WithLabelValues("gone").Inc()
-		return refuse(http.StatusForbidden, typeBlank, "adapter %s was deleted and created again; enrol it with a new token", who.adapter)
+	s.metrics.denied.WithLabelValues(refusal.Reason).Inc()
+	p := refuse(http.StatusUnauthorized, typeBlank, "%s", refusal.Detail)
+	switch refusal.Reason {
+	case access.ReasonLimited:
+		p.status = http.StatusTooManyRequests
+	case access.ReasonUnavailable:
+		p.status = http.StatusServiceUnavailable
+	case access.ReasonGone, access.ReasonDisabled:
+		p.status = http.StatusForbidden
 	}
-	if adapter.Spec.Disabled {
-		s.metrics.denied.WithLabelValues("disabled").Inc()
-		return refuse(http.StatusForbidden, typeBlank, "adapter %s is disabled", who.adapter)
+	p.retryAfter = int(math.Ceil(refusal.RetryAfter.Seconds()))
+	return &denial{problem: p, credential: refusal.Reason}
+}
+
+// mayCall decides about the operation as a whole.
+func (s *Server) mayCall(ctx context.Context, c echo.Context) error {
+	from := callerOf(ctx)
+	switch from.route.access {
+	case accessAdapter:
+		return s.mayCallForAdapter(ctx, c.Param("name"))
+	case accessResource:
+	default: // everybody who is known; an unknown path is a matter of the router
+		return nil
+	}
+	verbs := from.route.verbs
+	if isWatch(c) {
+		verbs = []access.Verb{access.Watch}
+	}
+	may := func() bool {
+		for _, verb := range verbs {
+			if from.route.everywhere && s.access.Decide(from.who, access.Target{Verb: verb, Kind: from.route.kind}).Allowed {
+				return true
+			}
+			if !from.route.everywhere && s.access.MayAny(from.who, verb, from.route.kind) {
+				return true
+			}
+		}
+		return false
+	}
+	if s.againIfNot(ctx, may) {
+		return nil
+	}
+	return s.deny(ctx, access.Target{Verb: verbs[0], Kind: from.route.kind, Name: c.Param("name")})
+}
+
+// againIfNot asks once more with what the store has now: another manager may
+// have given the right a moment ago.
+func (s *Server) againIfNot(ctx context.Context, may func() bool) bool {
+	if may() {
+		return true
+	}
+	return s.access.Fresh(ctx) == nil && may()
+}
+
+// mayCallForAdapter decides about the paths of an adapter: they are its own.
+// Others need the right on what they reach there.
+func (s *Server) mayCallForAdapter(ctx context.Context, name string) error {
+	from := callerOf(ctx)
+	if from.who.Kind == access.Adapter && from.who.Name == name {
+		return nil
+	}
+	t := access.Target{Verb: from.route.verbs[0], Kind: from.route.kind, Name: name}
+	may := func() bool {
+		if item, ok := s.cache.View(keyspace.Adapters).Get(name); ok {
+			t.Network = item.Network
+		}
+		return s.access.Decide(from.who, t).Allowed
+	}
+	if from.who.Kind != access.Adapter && s.againIfNot(ctx, may) {
+		return nil
+	}
+	return s.deny(ctx, t)
+}
+
+// denial is a problem because of missing rights, for the audit log.
+type denial struct {
+	*problem
+	target     access.Target
+	credential string // why the credential was refused, if that is the reason
+}
+
+// Unwrap returns the problem.
+func (d *denial) Unwrap() error { return d.problem }
+
+// deny refuses something with what is missing.
+func (s *Server) deny(ctx context.Context, t access.Target) error {
+	who := principalOf(ctx)
+	s.metrics.denied.WithLabelValues("forbidden").Inc()
+	return &denial{problem: refuse(http.StatusForbidden, typeBlank, "%s", s.access.Decide(who, t).Reason), target: t}
+}
+
+// permit decides whether the subject of the request may do something to
+// resources: to the one that there is and, for a change, to what it shall become
+// after that. What may not be seen is as good as absent: 404 instead of 403.
+func (s *Server) permit(ctx context.Context, verb access.Verb, objects ...api.Object) error {
+	who := principalOf(ctx)
+	if who.Everything() {
+		return nil
+	}
+	denied := -1
+	may := func() bool {
+		// From the last: what the client asks for is refused in the same way whether there is something that it may not see or not.
+		for denied = len(objects) - 1; denied >= 0; denied-- {
+			if !s.access.Decide(who, s.target(verb, objects[denied])).Allowed {
+				return false
+			}
+		}
+		return true
+	}
+	if s.againIfNot(ctx, may) {
+		return nil
+	}
+	o := objects[denied]
+	t := s.target(verb, o)
+	if denied == 0 && verb != access.Create && !s.access.Decide(who, s.target(access.Get, o)).Allowed {
+		s.metrics.denied.WithLabelValues("hidden").Inc()
+		return &denial{problem: notFound(kindNamed(o), o.Meta().Name), target: t}
+	}
+	return s.deny(ctx, t)
+}
+
+func (s *Server) target(verb access.Verb, o api.Object) access.Target {
+	return access.Target{Verb: verb, Kind: o.KindName(), Network: access.NetworkOf(o, s.cached), Name: o.Meta().Name}
+}
+
+// cached looks a resource up in the cache.
+func (s *Server) cached(kindName, name string) (api.Object, bool) {
+	kind, ok := api.KindNamed(kindName)
+	if !ok || s.cache == nil {
+		return nil, false
+	}
+	item, ok := s.cache.View(kind.Plural).Get(name)
+	if !ok {
+		return nil, false
+	}
+	o := kind.New()
+	if err := json.Unmarshal(item.Value, o); err != nil {
+		return nil, false
+	}
+	return o, true
+}
+
+// permitKind asks for a right in at least one network. Whether it is the right
+// one is to be asked with permitIn when the network is known.
+func (s *Server) permitKind(ctx context.Context, verb access.Verb, kind string) error {
+	if s.againIfNot(ctx, func() bool { return s.access.MayAny(principalOf(ctx), verb, kind) }) {
+		return nil
+	}
+	return s.deny(ctx, access.Target{Verb: verb, Kind: kind})
+}
+
+// permitIn asks for a right in one network; "" asks for it in all.
+func (s *Server) permitIn(ctx context.Context, verb access.Verb, kind, network string) error {
+	t := access.Target{Verb: verb, Kind: kind, Network: network}
+	if s.againIfNot(ctx, func() bool { return s.access.Decide(principalOf(ctx), t).Allowed }) {
+		return nil
+	}
+	return s.deny(ctx, t)
+}
+
+// hidden says that there is no such resource, in the same words as permit does
+// of one that may not be seen. Other errors stay as they are.
+func (s *Server) hidden(_ context.Context, kind api.Kind, name string, err error) error {
+	return orNotFound(err, kind, name)
+}
+
+// stillMay says whether the right to watch has ended, or is another than when
+// the watch began: then the client has to list again.
+func (s *Server) stillMay(_ context.Context, who access.Principal, q *query) error {
+	if err := s.access.Valid(who); err != nil {
+		return s.refusedCredential(err)
+	}
+	if q.rights != s.scopeOf(who, q) {
+		return refuse(http.StatusForbidden, typeBlank, "what %s may see has changed; list again", who)
 	}
 	return nil
 }
 
-// accessKeys holds the keys that open access tokens.
-type accessKeys struct {
-	store store.Store
-	now   func() time.Time
-
-	mu     sync.Mutex
-	keys   identity.Keyring // under mu
-	readAt time.Time        // under mu
-}
-
-// ring returns the keys, read from the store if the last time is too long ago.
-func (k *accessKeys) ring(ctx context.Context) (identity.Keyring, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := k.now()
-	if age := now.Sub(k.readAt); !k.readAt.IsZero() && age >= 0 && age < keyringAge {
-		return k.keys, nil
+// scopeOf says what of a watch a principal may see, in a form to compare.
+func (s *Server) scopeOf(who access.Principal, q *query) string {
+	if q.adapter == "" {
+		return s.access.Scope(who, access.Watch, q.kind.Name)
 	}
-	l, err := k.store.List(ctx, keyspace.KeyPrefix(keyspace.PurposeAccess), store.ListOptions{})
-	if err != nil {
-		return identity.Keyring{}, fmt.Errorf("read the access keys: %w", err)
+	if who.Kind == access.Adapter {
+		return access.ScopeAll
 	}
-	var records []keyspace.KeyRecord
-	for _, e := range l.Entries {
-		r, err := keyspace.Decode[keyspace.KeyRecord](e.Value)
-		if err != nil {
-			return identity.Keyring{}, fmt.Errorf("%s: %w", e.Key, err)
-		}
-		records = append(records, r)
-	}
-	if len(records) == 0 {
-		return identity.Keyring{}, fmt.Errorf("read the access keys: there are none: %w", store.ErrUnavailable)
-	}
-	var ring identity.Keyring
-	for i, r := range keyspace.Order(records, now) {
-		key := identity.SealingKey{ID: r.ID, Key: [32]byte(r.Secret)}
-		if i == 0 {
-			ring.Current = key
-		} else {
-			ring.Previous = append(ring.Previous, key)
-		}
-	}
-	k.keys, k.readAt = ring, now
-	return ring, nil
+	// The path was authorised for the network of the adapter.
+	return strings.Join([]string{s.access.Scope(who, access.List, q.kind.Name), s.access.Scope(who, access.Watch, q.kind.Name)}, "|")
 }

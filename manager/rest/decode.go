@@ -6,28 +6,45 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/cyphonic/cyphonic/api"
 )
 
-// strictBinder reads request bodies: JSON only, bounded, no unknown field.
+// strictBinder reads request bodies: JSON only, no unknown field. limitBody has
+// bounded them.
 type strictBinder struct{}
 
 // Bind decodes the body into v.
 func (strictBinder) Bind(v any, c echo.Context) error {
 	r := c.Request()
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || mediaType != "application/json" {
-		return refuse(http.StatusUnsupportedMediaType, typeBlank, "the body must be application/json; Content-Type is %q", r.Header.Get("Content-Type"))
+	if possible := mediaTypesOf(r.Method); err != nil || !slices.Contains(possible, mediaType) {
+		return refuse(http.StatusUnsupportedMediaType, typeBlank, "the body must be %s; Content-Type is %q", strings.Join(possible, " or "), r.Header.Get("Content-Type"))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBodyBytes))
+	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return unread(err)
 	}
 	return api.Decode(body, v)
 }
+
+// mediaTypesOf lists what the bodies of a method may be.
+func mediaTypesOf(method string) []string {
+	if method == http.MethodPatch {
+		return []string{mergePatchType, applyPatchType}
+	}
+	return []string{"application/json"}
+}
+
+// The media types of PATCH.
+const (
+	mergePatchType = "application/merge-patch+json"
+	applyPatchType = "application/apply-patch+json"
+)
 
 // unread says why a body was not read; whatever it is, the manager is not at
 // fault.

@@ -203,5 +203,9 @@ func keepOwnStatus(old, o api.Object) {
 		o.Status.NodeID = old.(*api.Adapter).Status.NodeID
 	case *api.EnrollmentToken:
 		o.Status = old.(*api.EnrollmentToken).Status
+	case *api.APIToken:
+		conditions := o.Status.Conditions
+		o.Status = old.(*api.APIToken).Status
+		o.Status.Conditions = conditions
 	}
 }

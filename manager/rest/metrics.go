@@ -18,6 +18,10 @@ type metrics struct {
 	watches  prometheus.Gauge
 	events   prometheus.Counter
 	denied   *prometheus.CounterVec
+	pages    *prometheus.CounterVec
+	scanned  prometheus.Counter
+	stale    prometheus.Counter
+	ended    *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -38,9 +42,21 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		denied: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cyphonic_manager_denied_total", Help: "Requests refused by authorisation, by reason.",
 		}, []string{"reason"}),
+		pages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cyphonic_manager_list_pages_total", Help: "Pages of lists by where they are from: the cache, or the store because this manager had not kept the revision.",
+		}, []string{"source"}),
+		scanned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cyphonic_manager_list_scanned_total", Help: "Resources that lists looked at, whether they were shown or not.",
+		}),
+		stale: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cyphonic_manager_stale_reads_total", Help: "Reads answered from the cache because the database did not answer.",
+		}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cyphonic_manager_watches_ended_total", Help: "Watches that ended, by reason: client, slow, compacted, forbidden, shutdown, failed.",
+		}, []string{"reason"}),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.watches, m.events, m.denied} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.watches, m.events, m.denied, m.pages, m.scanned, m.stale, m.ended} {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)
@@ -48,7 +64,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 
 func (m *metrics) request(method, path string, status int, d time.Duration) {
 	switch method {
-	case http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete:
+	case http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete:
 	default:
 		method = "other"
 	}

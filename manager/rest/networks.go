@@ -1,12 +1,10 @@
 package rest
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 
 	"github.com/cyphonic/cyphonic/api"
-	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/manager/ipam"
 )
 
@@ -30,16 +28,4 @@ func poolsOf(n *api.Network) (ipam.Network, error) {
 		return ipam.Network{}, fmt.Errorf("network %s has the prefixes %q and %q", n.Metadata.Name, n.Spec.Ipv4Prefix, n.Spec.Ipv6Prefix)
 	}
 	return ipam.Network{Name: n.Metadata.Name, IPv4: ipv4, IPv6: ipv6}, nil
-}
-
-// countAddresses fills in how many addresses are in use now.
-func (s *Server) countAddresses(ctx context.Context, n *api.Network) error {
-	for v6, count := range map[bool]*int64{false: &n.Status.Ipv4Allocated, true: &n.Status.Ipv6Allocated} {
-		got, err := s.store.Count(ctx, keyspace.IPAMPrefix(n.Metadata.Name, v6))
-		if err != nil {
-			return err
-		}
-		*count = got
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -25,6 +26,10 @@ const (
 	typePrefixFull  = "urn:cyphonic:problem:prefix-full"
 	typeCompacted   = "urn:cyphonic:problem:revision-gone"
 	typeUnavailable = "urn:cyphonic:problem:store-unavailable"
+
+	typeFieldConflict       = "urn:cyphonic:problem:field-conflict"
+	typeDeleting            = "urn:cyphonic:problem:deleting"
+	typeIdempotencyMismatch = "urn:cyphonic:problem:idempotency-mismatch"
 )
 
 // problem is an error that is an answer (RFC 9457).
@@ -34,6 +39,9 @@ type problem struct {
 	detail string
 	errors []api.FieldError
 	cause  error // logged, not shown
+	// retryAfter is after how many seconds the request may be repeated; 429 and
+	// 503 say so always, and at least one.
+	retryAfter int
 }
 
 // Error returns the detail.
@@ -97,8 +105,8 @@ func fromEcho(e *echo.HTTPError) *problem {
 	switch e.Code {
 	case http.StatusNotFound:
 		p.detail = "there is nothing at this path; see /openapi.json for the paths there are"
-	case http.StatusBadRequest: // of all parameters only this one is not a text
-		p.typ, p.detail = typeInvalid, "query parameter \"watch\" must be true or false"
+	case http.StatusBadRequest: // parameters that the generated code could not read
+		p.typ = typeInvalid
 	case http.StatusMethodNotAllowed:
 		p.detail = "this method is not possible at this path; see /openapi.json"
 	}
@@ -127,8 +135,14 @@ func (s *Server) handleError(err error, c echo.Context) {
 	switch p.status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="cyphonic"`)
-	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", "1")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		if h.Get("Retry-After") == "" {
+			h.Set("Retry-After", strconv.Itoa(max(1, p.retryAfter)))
+		}
+	default:
+		if p.retryAfter > 0 {
+			h.Set("Retry-After", strconv.Itoa(p.retryAfter))
+		}
 	}
 	body, err := json.Marshal(p.encode(c.Request().URL.Path, id))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/access"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
@@ -89,11 +90,27 @@ func notFound(kind api.Kind, name string) *problem {
 	return refuse(http.StatusNotFound, typeBlank, "there is no %s named %q", kind.Name, name)
 }
 
-// get answers with one resource.
+// get answers with one resource, as it is in the store now, or, if the store
+// does not answer, as it last was.
 func (s *Server) get(ctx context.Context, plural, name string) (*answer, error) {
 	kind := kindOf(plural)
-	got, err := s.loadOrProblem(ctx, kind, name)
+	if kind.ReadOnly {
+		return s.getEvent(ctx, name)
+	}
+	var got stored
+	away, err := s.outage.ask(ctx, func(ctx context.Context) (err error) {
+		if got, err = s.load(ctx, kind, name); err == nil && kind.Name == "Network" {
+			err = s.cache.Fresh(ctx) // which counts its addresses
+		}
+		return err
+	})
+	if away {
+		return s.getStale(ctx, kind, name)
+	}
 	if err != nil {
+		return nil, s.hidden(ctx, kind, name, err)
+	}
+	if err := s.permit(ctx, access.Get, got.object); err != nil {
 		return nil, err
 	}
 	if err := s.observed(ctx, got.object); err != nil {
@@ -102,53 +119,41 @@ func (s *Server) get(ctx context.Context, plural, name string) (*answer, error) 
 	return answerObject(http.StatusOK, got.object)
 }
 
-// list answers with the resources of a kind, or with a stream of their changes.
-func (s *Server) list(ctx context.Context, plural string, match filter, watch bool, version string) (*answer, error) {
-	kind := kindOf(plural)
-	if watch {
-		return s.watch(ctx, kind, match, version)
-	}
-	if version != "" {
-		return nil, refuse(http.StatusBadRequest, typeInvalid, "resourceVersion is possible with watch=true only; a list is always of now")
-	}
-	items, revision, err := s.listObjects(ctx, kind, match)
+// getStale is get from the cache.
+func (s *Server) getStale(ctx context.Context, kind api.Kind, name string) (*answer, error) {
+	note, err := s.staleNote()
 	if err != nil {
 		return nil, err
 	}
-	return answerJSON(kind.NewList(formatRevision(revision), items))
-}
-
-// listObjects returns the resources of a kind in the order of their names.
-func (s *Server) listObjects(ctx context.Context, kind api.Kind, match filter) ([]api.Object, int64, error) {
-	l, err := s.store.List(ctx, keyspace.ResourcePrefix(kind.Plural), store.ListOptions{})
+	item, ok := s.cache.View(kind.Plural).Get(name)
+	if !ok {
+		return nil, s.hidden(ctx, kind, name, store.ErrNotFound)
+	}
+	o, err := s.objectOf(ctx, kind, item)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	items := make([]api.Object, 0, len(l.Entries))
-	for _, e := range l.Entries {
-		got, err := decodeEntry(kind, e)
-		if err != nil {
-			return nil, 0, err
-		}
-		if !match(got.object) {
-			continue
-		}
-		if err := s.observed(ctx, got.object); err != nil {
-			return nil, 0, err
-		}
-		items = append(items, got.object)
+	if err := s.permit(ctx, access.Get, o); err != nil {
+		return nil, err
 	}
-	return items, l.Revision, nil
+	a, err := answerObject(http.StatusOK, o)
+	if err != nil {
+		return nil, err
+	}
+	note(a)
+	return a, nil
 }
 
 // observed fills in the parts of the status that are not stored, because they
 // follow from other keys or from the time.
-func (s *Server) observed(ctx context.Context, o api.Object) error {
+func (s *Server) observed(_ context.Context, o api.Object) error {
 	switch o := o.(type) {
 	case *api.Network:
-		return s.countAddresses(ctx, o)
+		o.Status.Ipv4Allocated, o.Status.Ipv6Allocated = s.cache.AllocatedAddresses(o.Metadata.Name)
 	case *api.EnrollmentToken:
 		s.expire(o)
+	case *api.APIToken:
+		s.expireAPIToken(o)
 	}
 	return nil
 }

@@ -21,21 +21,33 @@ import (
 
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/cache"
 	"github.com/cyphonic/cyphonic/manager/store"
 	"github.com/cyphonic/cyphonic/manager/store/etcd"
 )
 
 // world is a server on an embedded etcd.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	admin  string
+	hash   string // of admin
 	store  store.Store
 	etcd   *etcd.Embedded
 	server *Server
+	cache  *cache.Cache
 	key    keyspace.KeyRecord
 	log    *lockedBuffer
 	clock  *clock
+	client *http.Client // nil: the default one
+}
+
+// send does a request.
+func (w *world) send(r *http.Request) (*http.Response, error) {
+	if w.client != nil {
+		return w.client.Do(r)
+	}
+	return http.DefaultClient.Do(r)
 }
 
 type lockedBuffer struct {
@@ -73,7 +85,7 @@ func (c *clock) advance(d time.Duration) {
 	c.ahead += d
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -94,32 +106,69 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// serve starts an HTTP server on a store.
+// serve starts an HTTP server with a cache of its own on a store; it is the one
+// that the world talks to from now on.
 func (w *world) serve(s store.Store) {
 	w.t.Helper()
-	secret, hash, err := identity.NewOpaqueToken(rand.Reader, identity.AdminTokenPrefix)
-	if err != nil {
-		w.t.Fatal(err)
+	if w.admin == "" {
+		secret, hash, err := identity.NewOpaqueToken(rand.Reader, identity.AdminTokenPrefix)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.admin, w.hash = secret, hash
 	}
+	w.cache = w.runCache(s)
 	registry := prometheus.NewRegistry()
-	w.server, err = New(Options{
-		Store: s, AdminTokenHash: hash, Registerer: registry, Gatherer: registry,
+	server, err := New(Options{
+		Store: s, Cache: w.cache, AdminTokenHash: w.hash, Registerer: registry, Gatherer: registry,
 		Log:  slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Rand: rand.Reader, Now: w.clock.now,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.server.heartbeat = 50 * time.Millisecond
+	server.heartbeat = 50 * time.Millisecond
+	w.server = server
 	base, cancel := context.WithCancel(context.Background())
-	h := httptest.NewUnstartedServer(w.server.Handler())
+	h := httptest.NewUnstartedServer(server.Handler())
 	h.Config.BaseContext = func(net.Listener) context.Context { return base }
 	h.Start()
 	w.t.Cleanup(func() {
 		cancel()
 		h.Close()
 	})
-	w.url, w.admin = h.URL, secret
+	w.url = h.URL
+}
+
+// runCache runs a cache on a store until the test ends, and waits until it is
+// filled.
+func (w *world) runCache(s store.Store) *cache.Cache {
+	w.t.Helper()
+	c, err := cache.New(cache.Options{Store: s, Log: slog.New(slog.NewTextHandler(w.log, nil)), Registerer: prometheus.NewRegistry(), Now: w.clock.now})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := c.Run(ctx); err != nil {
+			w.t.Errorf("the cache ended: %v", err)
+		}
+	}()
+	w.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	if _, never := s.(downStore); never {
+		return c
+	}
+	select {
+	case <-c.Ready():
+	case <-time.After(10 * time.Second):
+		w.t.Fatal("the cache is not filled")
+	}
+	return c
 }
 
 // reply is an answer with its body decoded.
@@ -180,7 +229,7 @@ func (w *world) do(method, path, token, body string, headers ...with) reply {
 	for _, h := range headers {
 		r.Header.Set(h.name, h.value)
 	}
-	a, err := http.DefaultClient.Do(r)
+	a, err := w.send(r)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -265,7 +314,7 @@ func (e event) String() string {
 
 // watching is an open watch.
 type watching struct {
-	t     *testing.T
+	t     testing.TB
 	lines chan event
 }
 
@@ -278,7 +327,7 @@ func (w *world) watch(path, token string) *watching {
 		w.t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	a, err := http.DefaultClient.Do(r)
+	a, err := w.send(r)
 	if err != nil {
 		w.t.Fatal(err)
 	}

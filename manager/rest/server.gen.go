@@ -29,64 +29,109 @@ type ServerInterface interface {
 	ListAccessPolicies(ctx echo.Context, params ListAccessPoliciesParams) error
 	// CreateAccessPolicy Create an AccessPolicy
 	// (POST /api/v1/accesspolicies)
-	CreateAccessPolicy(ctx echo.Context) error
+	CreateAccessPolicy(ctx echo.Context, params CreateAccessPolicyParams) error
 	// DeleteAccessPolicy Delete an AccessPolicy
 	// (DELETE /api/v1/accesspolicies/{name})
 	DeleteAccessPolicy(ctx echo.Context, name string, params DeleteAccessPolicyParams) error
 	// GetAccessPolicy Read an AccessPolicy
 	// (GET /api/v1/accesspolicies/{name})
 	GetAccessPolicy(ctx echo.Context, name string) error
-	// ApplyAccessPolicy Create or update an AccessPolicy
+	// PatchAccessPolicy Change or apply an AccessPolicy
+	// (PATCH /api/v1/accesspolicies/{name})
+	PatchAccessPolicy(ctx echo.Context, name string, params PatchAccessPolicyParams) error
+	// ReplaceAccessPolicy Create or replace an AccessPolicy
 	// (PUT /api/v1/accesspolicies/{name})
-	ApplyAccessPolicy(ctx echo.Context, name string, params ApplyAccessPolicyParams) error
+	ReplaceAccessPolicy(ctx echo.Context, name string, params ReplaceAccessPolicyParams) error
 	// GetAccessPolicyStatus Read the status of an AccessPolicy
 	// (GET /api/v1/accesspolicies/{name}/status)
 	GetAccessPolicyStatus(ctx echo.Context, name string) error
 	// PutAccessPolicyStatus Write the status of an AccessPolicy
 	// (PUT /api/v1/accesspolicies/{name}/status)
 	PutAccessPolicyStatus(ctx echo.Context, name string, params PutAccessPolicyStatusParams) error
+	// CreateAccessReview May the subject of the request do something
+	// (POST /api/v1/accessreviews)
+	CreateAccessReview(ctx echo.Context) error
 	// ListAdapters List or watch adapters
 	// (GET /api/v1/adapters)
 	ListAdapters(ctx echo.Context, params ListAdaptersParams) error
 	// CreateAdapter Create an Adapter
 	// (POST /api/v1/adapters)
-	CreateAdapter(ctx echo.Context) error
+	CreateAdapter(ctx echo.Context, params CreateAdapterParams) error
 	// DeleteAdapter Delete an Adapter
 	// (DELETE /api/v1/adapters/{name})
 	DeleteAdapter(ctx echo.Context, name string, params DeleteAdapterParams) error
 	// GetAdapter Read an Adapter
 	// (GET /api/v1/adapters/{name})
 	GetAdapter(ctx echo.Context, name string) error
-	// ApplyAdapter Create or update an Adapter
+	// PatchAdapter Change or apply an Adapter
+	// (PATCH /api/v1/adapters/{name})
+	PatchAdapter(ctx echo.Context, name string, params PatchAdapterParams) error
+	// ReplaceAdapter Create or replace an Adapter
 	// (PUT /api/v1/adapters/{name})
-	ApplyAdapter(ctx echo.Context, name string, params ApplyAdapterParams) error
+	ReplaceAdapter(ctx echo.Context, name string, params ReplaceAdapterParams) error
 	// ListAdapterGeneralNodes List or watch the general nodes of an adapter
 	// (GET /api/v1/adapters/{name}/generalnodes)
 	ListAdapterGeneralNodes(ctx echo.Context, name string, params ListAdapterGeneralNodesParams) error
 	// PutAdapterGeneralNodeStatus Write the status of a general node of an adapter
 	// (PUT /api/v1/adapters/{name}/generalnodes/{generalNode}/status)
 	PutAdapterGeneralNodeStatus(ctx echo.Context, name string, generalNode string) error
+	// PushAdapterMetrics Push the metrics of an adapter
+	// (POST /api/v1/adapters/{name}/metrics)
+	PushAdapterMetrics(ctx echo.Context, name string, params PushAdapterMetricsParams) error
 	// GetAdapterStatus Read the status of an Adapter
 	// (GET /api/v1/adapters/{name}/status)
 	GetAdapterStatus(ctx echo.Context, name string) error
 	// PutAdapterStatus Write the status of an Adapter
 	// (PUT /api/v1/adapters/{name}/status)
 	PutAdapterStatus(ctx echo.Context, name string, params PutAdapterStatusParams) error
+	// ListAPITokens List or watch apitokens
+	// (GET /api/v1/apitokens)
+	ListAPITokens(ctx echo.Context, params ListAPITokensParams) error
+	// CreateAPIToken Create an APIToken
+	// (POST /api/v1/apitokens)
+	CreateAPIToken(ctx echo.Context, params CreateAPITokenParams) error
+	// DeleteAPIToken Delete an APIToken
+	// (DELETE /api/v1/apitokens/{name})
+	DeleteAPIToken(ctx echo.Context, name string, params DeleteAPITokenParams) error
+	// GetAPIToken Read an APIToken
+	// (GET /api/v1/apitokens/{name})
+	GetAPIToken(ctx echo.Context, name string) error
+	// PatchAPIToken Change or apply an APIToken
+	// (PATCH /api/v1/apitokens/{name})
+	PatchAPIToken(ctx echo.Context, name string, params PatchAPITokenParams) error
+	// ReplaceAPIToken Create or replace an APIToken
+	// (PUT /api/v1/apitokens/{name})
+	ReplaceAPIToken(ctx echo.Context, name string, params ReplaceAPITokenParams) error
+	// GetAPITokenStatus Read the status of an APIToken
+	// (GET /api/v1/apitokens/{name}/status)
+	GetAPITokenStatus(ctx echo.Context, name string) error
+	// PutAPITokenStatus Write the status of an APIToken
+	// (PUT /api/v1/apitokens/{name}/status)
+	PutAPITokenStatus(ctx echo.Context, name string, params PutAPITokenStatusParams) error
+	// ListAuditRecords Read the audit log
+	// (GET /api/v1/audit)
+	ListAuditRecords(ctx echo.Context, params ListAuditRecordsParams) error
+	// GetBackup Back up everything
+	// (GET /api/v1/backup)
+	GetBackup(ctx echo.Context, params GetBackupParams) error
 	// ListCloudServices List or watch cloudservices
 	// (GET /api/v1/cloudservices)
 	ListCloudServices(ctx echo.Context, params ListCloudServicesParams) error
 	// CreateCloudService Create a CloudService
 	// (POST /api/v1/cloudservices)
-	CreateCloudService(ctx echo.Context) error
+	CreateCloudService(ctx echo.Context, params CreateCloudServiceParams) error
 	// DeleteCloudService Delete a CloudService
 	// (DELETE /api/v1/cloudservices/{name})
 	DeleteCloudService(ctx echo.Context, name string, params DeleteCloudServiceParams) error
 	// GetCloudService Read a CloudService
 	// (GET /api/v1/cloudservices/{name})
 	GetCloudService(ctx echo.Context, name string) error
-	// ApplyCloudService Create or update a CloudService
+	// PatchCloudService Change or apply a CloudService
+	// (PATCH /api/v1/cloudservices/{name})
+	PatchCloudService(ctx echo.Context, name string, params PatchCloudServiceParams) error
+	// ReplaceCloudService Create or replace a CloudService
 	// (PUT /api/v1/cloudservices/{name})
-	ApplyCloudService(ctx echo.Context, name string, params ApplyCloudServiceParams) error
+	ReplaceCloudService(ctx echo.Context, name string, params ReplaceCloudServiceParams) error
 	// GetCloudServiceStatus Read the status of a CloudService
 	// (GET /api/v1/cloudservices/{name}/status)
 	GetCloudServiceStatus(ctx echo.Context, name string) error
@@ -98,58 +143,97 @@ type ServerInterface interface {
 	ListEnrollmentTokens(ctx echo.Context, params ListEnrollmentTokensParams) error
 	// CreateEnrollmentToken Create an EnrollmentToken
 	// (POST /api/v1/enrollmenttokens)
-	CreateEnrollmentToken(ctx echo.Context) error
+	CreateEnrollmentToken(ctx echo.Context, params CreateEnrollmentTokenParams) error
 	// DeleteEnrollmentToken Delete an EnrollmentToken
 	// (DELETE /api/v1/enrollmenttokens/{name})
 	DeleteEnrollmentToken(ctx echo.Context, name string, params DeleteEnrollmentTokenParams) error
 	// GetEnrollmentToken Read an EnrollmentToken
 	// (GET /api/v1/enrollmenttokens/{name})
 	GetEnrollmentToken(ctx echo.Context, name string) error
-	// ApplyEnrollmentToken Create or update an EnrollmentToken
+	// PatchEnrollmentToken Change or apply an EnrollmentToken
+	// (PATCH /api/v1/enrollmenttokens/{name})
+	PatchEnrollmentToken(ctx echo.Context, name string, params PatchEnrollmentTokenParams) error
+	// ReplaceEnrollmentToken Create or replace an EnrollmentToken
 	// (PUT /api/v1/enrollmenttokens/{name})
-	ApplyEnrollmentToken(ctx echo.Context, name string, params ApplyEnrollmentTokenParams) error
+	ReplaceEnrollmentToken(ctx echo.Context, name string, params ReplaceEnrollmentTokenParams) error
 	// GetEnrollmentTokenStatus Read the status of an EnrollmentToken
 	// (GET /api/v1/enrollmenttokens/{name}/status)
 	GetEnrollmentTokenStatus(ctx echo.Context, name string) error
 	// PutEnrollmentTokenStatus Write the status of an EnrollmentToken
 	// (PUT /api/v1/enrollmenttokens/{name}/status)
 	PutEnrollmentTokenStatus(ctx echo.Context, name string, params PutEnrollmentTokenStatusParams) error
+	// ListEvents List or watch events
+	// (GET /api/v1/events)
+	ListEvents(ctx echo.Context, params ListEventsParams) error
+	// GetEvent Read an Event
+	// (GET /api/v1/events/{name})
+	GetEvent(ctx echo.Context, name string) error
 	// ListGeneralNodes List or watch generalnodes
 	// (GET /api/v1/generalnodes)
 	ListGeneralNodes(ctx echo.Context, params ListGeneralNodesParams) error
 	// CreateGeneralNode Create a GeneralNode
 	// (POST /api/v1/generalnodes)
-	CreateGeneralNode(ctx echo.Context) error
+	CreateGeneralNode(ctx echo.Context, params CreateGeneralNodeParams) error
 	// DeleteGeneralNode Delete a GeneralNode
 	// (DELETE /api/v1/generalnodes/{name})
 	DeleteGeneralNode(ctx echo.Context, name string, params DeleteGeneralNodeParams) error
 	// GetGeneralNode Read a GeneralNode
 	// (GET /api/v1/generalnodes/{name})
 	GetGeneralNode(ctx echo.Context, name string) error
-	// ApplyGeneralNode Create or update a GeneralNode
+	// PatchGeneralNode Change or apply a GeneralNode
+	// (PATCH /api/v1/generalnodes/{name})
+	PatchGeneralNode(ctx echo.Context, name string, params PatchGeneralNodeParams) error
+	// ReplaceGeneralNode Create or replace a GeneralNode
 	// (PUT /api/v1/generalnodes/{name})
-	ApplyGeneralNode(ctx echo.Context, name string, params ApplyGeneralNodeParams) error
+	ReplaceGeneralNode(ctx echo.Context, name string, params ReplaceGeneralNodeParams) error
 	// GetGeneralNodeStatus Read the status of a GeneralNode
 	// (GET /api/v1/generalnodes/{name}/status)
 	GetGeneralNodeStatus(ctx echo.Context, name string) error
 	// PutGeneralNodeStatus Write the status of a GeneralNode
 	// (PUT /api/v1/generalnodes/{name}/status)
 	PutGeneralNodeStatus(ctx echo.Context, name string, params PutGeneralNodeStatusParams) error
+	// ListGitSources List or watch gitsources
+	// (GET /api/v1/gitsources)
+	ListGitSources(ctx echo.Context, params ListGitSourcesParams) error
+	// CreateGitSource Create a GitSource
+	// (POST /api/v1/gitsources)
+	CreateGitSource(ctx echo.Context, params CreateGitSourceParams) error
+	// DeleteGitSource Delete a GitSource
+	// (DELETE /api/v1/gitsources/{name})
+	DeleteGitSource(ctx echo.Context, name string, params DeleteGitSourceParams) error
+	// GetGitSource Read a GitSource
+	// (GET /api/v1/gitsources/{name})
+	GetGitSource(ctx echo.Context, name string) error
+	// PatchGitSource Change or apply a GitSource
+	// (PATCH /api/v1/gitsources/{name})
+	PatchGitSource(ctx echo.Context, name string, params PatchGitSourceParams) error
+	// ReplaceGitSource Create or replace a GitSource
+	// (PUT /api/v1/gitsources/{name})
+	ReplaceGitSource(ctx echo.Context, name string, params ReplaceGitSourceParams) error
+	// GetGitSourceStatus Read the status of a GitSource
+	// (GET /api/v1/gitsources/{name}/status)
+	GetGitSourceStatus(ctx echo.Context, name string) error
+	// PutGitSourceStatus Write the status of a GitSource
+	// (PUT /api/v1/gitsources/{name}/status)
+	PutGitSourceStatus(ctx echo.Context, name string, params PutGitSourceStatusParams) error
 	// ListNetworks List or watch networks
 	// (GET /api/v1/networks)
 	ListNetworks(ctx echo.Context, params ListNetworksParams) error
 	// CreateNetwork Create a Network
 	// (POST /api/v1/networks)
-	CreateNetwork(ctx echo.Context) error
+	CreateNetwork(ctx echo.Context, params CreateNetworkParams) error
 	// DeleteNetwork Delete a Network
 	// (DELETE /api/v1/networks/{name})
 	DeleteNetwork(ctx echo.Context, name string, params DeleteNetworkParams) error
 	// GetNetwork Read a Network
 	// (GET /api/v1/networks/{name})
 	GetNetwork(ctx echo.Context, name string) error
-	// ApplyNetwork Create or update a Network
+	// PatchNetwork Change or apply a Network
+	// (PATCH /api/v1/networks/{name})
+	PatchNetwork(ctx echo.Context, name string, params PatchNetworkParams) error
+	// ReplaceNetwork Create or replace a Network
 	// (PUT /api/v1/networks/{name})
-	ApplyNetwork(ctx echo.Context, name string, params ApplyNetworkParams) error
+	ReplaceNetwork(ctx echo.Context, name string, params ReplaceNetworkParams) error
 	// GetNetworkStatus Read the status of a Network
 	// (GET /api/v1/networks/{name}/status)
 	GetNetworkStatus(ctx echo.Context, name string) error
@@ -161,26 +245,95 @@ type ServerInterface interface {
 	ListNodes(ctx echo.Context, params ListNodesParams) error
 	// CreateNode Create a Node
 	// (POST /api/v1/nodes)
-	CreateNode(ctx echo.Context) error
+	CreateNode(ctx echo.Context, params CreateNodeParams) error
 	// DeleteNode Delete a Node
 	// (DELETE /api/v1/nodes/{name})
 	DeleteNode(ctx echo.Context, name string, params DeleteNodeParams) error
 	// GetNode Read a Node
 	// (GET /api/v1/nodes/{name})
 	GetNode(ctx echo.Context, name string) error
-	// ApplyNode Create or update a Node
+	// PatchNode Change or apply a Node
+	// (PATCH /api/v1/nodes/{name})
+	PatchNode(ctx echo.Context, name string, params PatchNodeParams) error
+	// ReplaceNode Create or replace a Node
 	// (PUT /api/v1/nodes/{name})
-	ApplyNode(ctx echo.Context, name string, params ApplyNodeParams) error
+	ReplaceNode(ctx echo.Context, name string, params ReplaceNodeParams) error
 	// GetNodeStatus Read the status of a Node
 	// (GET /api/v1/nodes/{name}/status)
 	GetNodeStatus(ctx echo.Context, name string) error
 	// PutNodeStatus Write the status of a Node
 	// (PUT /api/v1/nodes/{name}/status)
 	PutNodeStatus(ctx echo.Context, name string, params PutNodeStatusParams) error
+	// CreatePlan What would these changes do
+	// (POST /api/v1/plans)
+	CreatePlan(ctx echo.Context) error
+	// GetReachability May one device open flows to another
+	// (GET /api/v1/reachability)
+	GetReachability(ctx echo.Context, params GetReachabilityParams) error
+	// CreateRestore Restore a backup
+	// (POST /api/v1/restore)
+	CreateRestore(ctx echo.Context, params CreateRestoreParams) error
+	// ListRoleBindings List or watch rolebindings
+	// (GET /api/v1/rolebindings)
+	ListRoleBindings(ctx echo.Context, params ListRoleBindingsParams) error
+	// CreateRoleBinding Create a RoleBinding
+	// (POST /api/v1/rolebindings)
+	CreateRoleBinding(ctx echo.Context, params CreateRoleBindingParams) error
+	// DeleteRoleBinding Delete a RoleBinding
+	// (DELETE /api/v1/rolebindings/{name})
+	DeleteRoleBinding(ctx echo.Context, name string, params DeleteRoleBindingParams) error
+	// GetRoleBinding Read a RoleBinding
+	// (GET /api/v1/rolebindings/{name})
+	GetRoleBinding(ctx echo.Context, name string) error
+	// PatchRoleBinding Change or apply a RoleBinding
+	// (PATCH /api/v1/rolebindings/{name})
+	PatchRoleBinding(ctx echo.Context, name string, params PatchRoleBindingParams) error
+	// ReplaceRoleBinding Create or replace a RoleBinding
+	// (PUT /api/v1/rolebindings/{name})
+	ReplaceRoleBinding(ctx echo.Context, name string, params ReplaceRoleBindingParams) error
+	// GetRoleBindingStatus Read the status of a RoleBinding
+	// (GET /api/v1/rolebindings/{name}/status)
+	GetRoleBindingStatus(ctx echo.Context, name string) error
+	// PutRoleBindingStatus Write the status of a RoleBinding
+	// (PUT /api/v1/rolebindings/{name}/status)
+	PutRoleBindingStatus(ctx echo.Context, name string, params PutRoleBindingStatusParams) error
+	// ListRoles List or watch roles
+	// (GET /api/v1/roles)
+	ListRoles(ctx echo.Context, params ListRolesParams) error
+	// CreateRole Create a Role
+	// (POST /api/v1/roles)
+	CreateRole(ctx echo.Context, params CreateRoleParams) error
+	// DeleteRole Delete a Role
+	// (DELETE /api/v1/roles/{name})
+	DeleteRole(ctx echo.Context, name string, params DeleteRoleParams) error
+	// GetRole Read a Role
+	// (GET /api/v1/roles/{name})
+	GetRole(ctx echo.Context, name string) error
+	// PatchRole Change or apply a Role
+	// (PATCH /api/v1/roles/{name})
+	PatchRole(ctx echo.Context, name string, params PatchRoleParams) error
+	// ReplaceRole Create or replace a Role
+	// (PUT /api/v1/roles/{name})
+	ReplaceRole(ctx echo.Context, name string, params ReplaceRoleParams) error
+	// GetRoleStatus Read the status of a Role
+	// (GET /api/v1/roles/{name}/status)
+	GetRoleStatus(ctx echo.Context, name string) error
+	// PutRoleStatus Write the status of a Role
+	// (PUT /api/v1/roles/{name}/status)
+	PutRoleStatus(ctx echo.Context, name string, params PutRoleStatusParams) error
+	// GetTelemetryMetrics Metrics of the adapters that push to this manager
+	// (GET /api/v1/telemetry/metrics)
+	GetTelemetryMetrics(ctx echo.Context, params GetTelemetryMetricsParams) error
+	// GetTelemetryTargets Targets for the HTTP service discovery of Prometheus
+	// (GET /api/v1/telemetry/targets)
+	GetTelemetryTargets(ctx echo.Context) error
+	// GetWhoami Who is asking
+	// (GET /api/v1/whoami)
+	GetWhoami(ctx echo.Context) error
 	// GetLivez Is the process alive
 	// (GET /livez)
 	GetLivez(ctx echo.Context) error
-	// GetMetrics Metrics for Prometheus
+	// GetMetrics Metrics of this manager for Prometheus
 	// (GET /metrics)
 	GetMetrics(ctx echo.Context) error
 	// GetOpenAPI This specification
@@ -189,6 +342,9 @@ type ServerInterface interface {
 	// GetReadyz Can requests be served
 	// (GET /readyz)
 	GetReadyz(ctx echo.Context) error
+	// GetReference This specification as a page for people
+	// (GET /reference)
+	GetReference(ctx echo.Context) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
@@ -202,6 +358,34 @@ func (w *ServerInterfaceWrapper) ListAccessPolicies(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListAccessPoliciesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
 	// ------------- Optional query parameter "watch" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -225,8 +409,41 @@ func (w *ServerInterfaceWrapper) ListAccessPolicies(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateAccessPolicy(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateAccessPolicyParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateAccessPolicy(ctx)
+	err = w.Handler.CreateAccessPolicy(ctx, params)
 	return err
 }
 
@@ -243,6 +460,19 @@ func (w *ServerInterfaceWrapper) DeleteAccessPolicy(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteAccessPolicyParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -282,8 +512,8 @@ func (w *ServerInterfaceWrapper) GetAccessPolicy(ctx echo.Context) error {
 	return err
 }
 
-// ApplyAccessPolicy converts echo context to params.
-func (w *ServerInterfaceWrapper) ApplyAccessPolicy(ctx echo.Context) error {
+// PatchAccessPolicy converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchAccessPolicy(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "name" -------------
 	var name string
@@ -294,7 +524,27 @@ func (w *ServerInterfaceWrapper) ApplyAccessPolicy(ctx echo.Context) error {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ApplyAccessPolicyParams
+	var params PatchAccessPolicyParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -314,7 +564,56 @@ func (w *ServerInterfaceWrapper) ApplyAccessPolicy(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApplyAccessPolicy(ctx, name, params)
+	err = w.Handler.PatchAccessPolicy(ctx, name, params)
+	return err
+}
+
+// ReplaceAccessPolicy converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceAccessPolicy(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceAccessPolicyParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceAccessPolicy(ctx, name, params)
 	return err
 }
 
@@ -347,6 +646,12 @@ func (w *ServerInterfaceWrapper) PutAccessPolicyStatus(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PutAccessPolicyStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -370,12 +675,49 @@ func (w *ServerInterfaceWrapper) PutAccessPolicyStatus(ctx echo.Context) error {
 	return err
 }
 
+// CreateAccessReview converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateAccessReview(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateAccessReview(ctx)
+	return err
+}
+
 // ListAdapters converts echo context to params.
 func (w *ServerInterfaceWrapper) ListAdapters(ctx echo.Context) error {
 	var err error
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListAdaptersParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
 	// ------------- Optional query parameter "watch" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -399,8 +741,41 @@ func (w *ServerInterfaceWrapper) ListAdapters(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateAdapter(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateAdapterParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateAdapter(ctx)
+	err = w.Handler.CreateAdapter(ctx, params)
 	return err
 }
 
@@ -417,6 +792,19 @@ func (w *ServerInterfaceWrapper) DeleteAdapter(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteAdapterParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -456,8 +844,8 @@ func (w *ServerInterfaceWrapper) GetAdapter(ctx echo.Context) error {
 	return err
 }
 
-// ApplyAdapter converts echo context to params.
-func (w *ServerInterfaceWrapper) ApplyAdapter(ctx echo.Context) error {
+// PatchAdapter converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchAdapter(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "name" -------------
 	var name string
@@ -468,7 +856,27 @@ func (w *ServerInterfaceWrapper) ApplyAdapter(ctx echo.Context) error {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ApplyAdapterParams
+	var params PatchAdapterParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -488,7 +896,56 @@ func (w *ServerInterfaceWrapper) ApplyAdapter(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApplyAdapter(ctx, name, params)
+	err = w.Handler.PatchAdapter(ctx, name, params)
+	return err
+}
+
+// ReplaceAdapter converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceAdapter(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceAdapterParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceAdapter(ctx, name, params)
 	return err
 }
 
@@ -505,6 +962,20 @@ func (w *ServerInterfaceWrapper) ListAdapterGeneralNodes(ctx echo.Context) error
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListAdapterGeneralNodesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
 	// ------------- Optional query parameter "watch" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -548,6 +1019,76 @@ func (w *ServerInterfaceWrapper) PutAdapterGeneralNodeStatus(ctx echo.Context) e
 	return err
 }
 
+// PushAdapterMetrics converts echo context to params.
+func (w *ServerInterfaceWrapper) PushAdapterMetrics(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PushAdapterMetricsParams
+
+	headers := ctx.Request().Header
+	// ------------- Required header parameter "Cyphonic-Metrics-Boot" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Cyphonic-Metrics-Boot")]; found {
+		var CyphonicMetricsBoot string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Cyphonic-Metrics-Boot, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Cyphonic-Metrics-Boot", valueList[0], &CyphonicMetricsBoot, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Cyphonic-Metrics-Boot: %s", err))
+		}
+
+		params.CyphonicMetricsBoot = CyphonicMetricsBoot
+	} else {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Header parameter Cyphonic-Metrics-Boot is required, but not found"))
+	}
+	// ------------- Required header parameter "Cyphonic-Metrics-Sequence" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Cyphonic-Metrics-Sequence")]; found {
+		var CyphonicMetricsSequence int64
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Cyphonic-Metrics-Sequence, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Cyphonic-Metrics-Sequence", valueList[0], &CyphonicMetricsSequence, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Cyphonic-Metrics-Sequence: %s", err))
+		}
+
+		params.CyphonicMetricsSequence = CyphonicMetricsSequence
+	} else {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Header parameter Cyphonic-Metrics-Sequence is required, but not found"))
+	}
+	// ------------- Optional header parameter "Cyphonic-Metrics-Base" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Cyphonic-Metrics-Base")]; found {
+		var CyphonicMetricsBase int64
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Cyphonic-Metrics-Base, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Cyphonic-Metrics-Base", valueList[0], &CyphonicMetricsBase, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Cyphonic-Metrics-Base: %s", err))
+		}
+
+		params.CyphonicMetricsBase = CyphonicMetricsBase
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PushAdapterMetrics(ctx, name, params)
+	return err
+}
+
 // GetAdapterStatus converts echo context to params.
 func (w *ServerInterfaceWrapper) GetAdapterStatus(ctx echo.Context) error {
 	var err error
@@ -577,6 +1118,12 @@ func (w *ServerInterfaceWrapper) PutAdapterStatus(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PutAdapterStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -600,12 +1147,462 @@ func (w *ServerInterfaceWrapper) PutAdapterStatus(ctx echo.Context) error {
 	return err
 }
 
+// ListAPITokens converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAPITokens(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAPITokensParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "watch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter watch: %s", err))
+	}
+
+	// ------------- Optional query parameter "resourceVersion" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "resourceVersion", ctx.QueryParams(), &params.ResourceVersion, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter resourceVersion: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAPITokens(ctx, params)
+	return err
+}
+
+// CreateAPIToken converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateAPIToken(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateAPITokenParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateAPIToken(ctx, params)
+	return err
+}
+
+// DeleteAPIToken converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteAPIToken(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteAPITokenParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteAPIToken(ctx, name, params)
+	return err
+}
+
+// GetAPIToken converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAPIToken(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAPIToken(ctx, name)
+	return err
+}
+
+// PatchAPIToken converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchAPIToken(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PatchAPITokenParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchAPIToken(ctx, name, params)
+	return err
+}
+
+// ReplaceAPIToken converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceAPIToken(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceAPITokenParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceAPIToken(ctx, name, params)
+	return err
+}
+
+// GetAPITokenStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAPITokenStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAPITokenStatus(ctx, name)
+	return err
+}
+
+// PutAPITokenStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) PutAPITokenStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutAPITokenStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutAPITokenStatus(ctx, name, params)
+	return err
+}
+
+// ListAuditRecords converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAuditRecords(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAuditRecordsParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "subject" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "subject", ctx.QueryParams(), &params.Subject, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter subject: %s", err))
+	}
+
+	// ------------- Optional query parameter "verb" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "verb", ctx.QueryParams(), &params.Verb, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter verb: %s", err))
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", ctx.QueryParams(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter kind: %s", err))
+	}
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", ctx.QueryParams(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// ------------- Optional query parameter "network" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "network", ctx.QueryParams(), &params.Network, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter network: %s", err))
+	}
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", ctx.QueryParams(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter outcome: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAuditRecords(ctx, params)
+	return err
+}
+
+// GetBackup converts echo context to params.
+func (w *ServerInterfaceWrapper) GetBackup(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetBackupParams
+	// ------------- Required query parameter "recipient" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "recipient", ctx.QueryParams(), &params.Recipient, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter recipient: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetBackup(ctx, params)
+	return err
+}
+
 // ListCloudServices converts echo context to params.
 func (w *ServerInterfaceWrapper) ListCloudServices(ctx echo.Context) error {
 	var err error
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListCloudServicesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
 	// ------------- Optional query parameter "watch" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -629,8 +1626,41 @@ func (w *ServerInterfaceWrapper) ListCloudServices(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateCloudService(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateCloudServiceParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateCloudService(ctx)
+	err = w.Handler.CreateCloudService(ctx, params)
 	return err
 }
 
@@ -647,6 +1677,19 @@ func (w *ServerInterfaceWrapper) DeleteCloudService(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteCloudServiceParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -686,8 +1729,8 @@ func (w *ServerInterfaceWrapper) GetCloudService(ctx echo.Context) error {
 	return err
 }
 
-// ApplyCloudService converts echo context to params.
-func (w *ServerInterfaceWrapper) ApplyCloudService(ctx echo.Context) error {
+// PatchCloudService converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchCloudService(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "name" -------------
 	var name string
@@ -698,7 +1741,27 @@ func (w *ServerInterfaceWrapper) ApplyCloudService(ctx echo.Context) error {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ApplyCloudServiceParams
+	var params PatchCloudServiceParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -718,7 +1781,56 @@ func (w *ServerInterfaceWrapper) ApplyCloudService(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApplyCloudService(ctx, name, params)
+	err = w.Handler.PatchCloudService(ctx, name, params)
+	return err
+}
+
+// ReplaceCloudService converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceCloudService(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceCloudServiceParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceCloudService(ctx, name, params)
 	return err
 }
 
@@ -751,6 +1863,12 @@ func (w *ServerInterfaceWrapper) PutCloudServiceStatus(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PutCloudServiceStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -780,6 +1898,34 @@ func (w *ServerInterfaceWrapper) ListEnrollmentTokens(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListEnrollmentTokensParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
 	// ------------- Optional query parameter "watch" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -803,8 +1949,41 @@ func (w *ServerInterfaceWrapper) ListEnrollmentTokens(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateEnrollmentToken(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateEnrollmentTokenParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateEnrollmentToken(ctx)
+	err = w.Handler.CreateEnrollmentToken(ctx, params)
 	return err
 }
 
@@ -821,6 +2000,19 @@ func (w *ServerInterfaceWrapper) DeleteEnrollmentToken(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteEnrollmentTokenParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -860,8 +2052,8 @@ func (w *ServerInterfaceWrapper) GetEnrollmentToken(ctx echo.Context) error {
 	return err
 }
 
-// ApplyEnrollmentToken converts echo context to params.
-func (w *ServerInterfaceWrapper) ApplyEnrollmentToken(ctx echo.Context) error {
+// PatchEnrollmentToken converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchEnrollmentToken(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "name" -------------
 	var name string
@@ -872,7 +2064,27 @@ func (w *ServerInterfaceWrapper) ApplyEnrollmentToken(ctx echo.Context) error {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ApplyEnrollmentTokenParams
+	var params PatchEnrollmentTokenParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -892,7 +2104,56 @@ func (w *ServerInterfaceWrapper) ApplyEnrollmentToken(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApplyEnrollmentToken(ctx, name, params)
+	err = w.Handler.PatchEnrollmentToken(ctx, name, params)
+	return err
+}
+
+// ReplaceEnrollmentToken converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceEnrollmentToken(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceEnrollmentTokenParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceEnrollmentToken(ctx, name, params)
 	return err
 }
 
@@ -925,6 +2186,12 @@ func (w *ServerInterfaceWrapper) PutEnrollmentTokenStatus(ctx echo.Context) erro
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PutEnrollmentTokenStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -948,12 +2215,109 @@ func (w *ServerInterfaceWrapper) PutEnrollmentTokenStatus(ctx echo.Context) erro
 	return err
 }
 
+// ListEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEventsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "watch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter watch: %s", err))
+	}
+
+	// ------------- Optional query parameter "resourceVersion" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "resourceVersion", ctx.QueryParams(), &params.ResourceVersion, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter resourceVersion: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListEvents(ctx, params)
+	return err
+}
+
+// GetEvent converts echo context to params.
+func (w *ServerInterfaceWrapper) GetEvent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetEvent(ctx, name)
+	return err
+}
+
 // ListGeneralNodes converts echo context to params.
 func (w *ServerInterfaceWrapper) ListGeneralNodes(ctx echo.Context) error {
 	var err error
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListGeneralNodesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
 	// ------------- Optional query parameter "watch" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -977,8 +2341,41 @@ func (w *ServerInterfaceWrapper) ListGeneralNodes(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateGeneralNode(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateGeneralNodeParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateGeneralNode(ctx)
+	err = w.Handler.CreateGeneralNode(ctx, params)
 	return err
 }
 
@@ -995,6 +2392,19 @@ func (w *ServerInterfaceWrapper) DeleteGeneralNode(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteGeneralNodeParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1034,8 +2444,8 @@ func (w *ServerInterfaceWrapper) GetGeneralNode(ctx echo.Context) error {
 	return err
 }
 
-// ApplyGeneralNode converts echo context to params.
-func (w *ServerInterfaceWrapper) ApplyGeneralNode(ctx echo.Context) error {
+// PatchGeneralNode converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchGeneralNode(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "name" -------------
 	var name string
@@ -1046,7 +2456,27 @@ func (w *ServerInterfaceWrapper) ApplyGeneralNode(ctx echo.Context) error {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ApplyGeneralNodeParams
+	var params PatchGeneralNodeParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1066,7 +2496,56 @@ func (w *ServerInterfaceWrapper) ApplyGeneralNode(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApplyGeneralNode(ctx, name, params)
+	err = w.Handler.PatchGeneralNode(ctx, name, params)
+	return err
+}
+
+// ReplaceGeneralNode converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceGeneralNode(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceGeneralNodeParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceGeneralNode(ctx, name, params)
 	return err
 }
 
@@ -1099,6 +2578,12 @@ func (w *ServerInterfaceWrapper) PutGeneralNodeStatus(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PutGeneralNodeStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1122,12 +2607,363 @@ func (w *ServerInterfaceWrapper) PutGeneralNodeStatus(ctx echo.Context) error {
 	return err
 }
 
+// ListGitSources converts echo context to params.
+func (w *ServerInterfaceWrapper) ListGitSources(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListGitSourcesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "watch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter watch: %s", err))
+	}
+
+	// ------------- Optional query parameter "resourceVersion" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "resourceVersion", ctx.QueryParams(), &params.ResourceVersion, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter resourceVersion: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListGitSources(ctx, params)
+	return err
+}
+
+// CreateGitSource converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateGitSource(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateGitSourceParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateGitSource(ctx, params)
+	return err
+}
+
+// DeleteGitSource converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteGitSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteGitSourceParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteGitSource(ctx, name, params)
+	return err
+}
+
+// GetGitSource converts echo context to params.
+func (w *ServerInterfaceWrapper) GetGitSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetGitSource(ctx, name)
+	return err
+}
+
+// PatchGitSource converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchGitSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PatchGitSourceParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchGitSource(ctx, name, params)
+	return err
+}
+
+// ReplaceGitSource converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceGitSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceGitSourceParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceGitSource(ctx, name, params)
+	return err
+}
+
+// GetGitSourceStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) GetGitSourceStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetGitSourceStatus(ctx, name)
+	return err
+}
+
+// PutGitSourceStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) PutGitSourceStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutGitSourceStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutGitSourceStatus(ctx, name, params)
+	return err
+}
+
 // ListNetworks converts echo context to params.
 func (w *ServerInterfaceWrapper) ListNetworks(ctx echo.Context) error {
 	var err error
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListNetworksParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
 	// ------------- Optional query parameter "watch" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -1151,8 +2987,41 @@ func (w *ServerInterfaceWrapper) ListNetworks(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateNetwork(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateNetworkParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateNetwork(ctx)
+	err = w.Handler.CreateNetwork(ctx, params)
 	return err
 }
 
@@ -1169,6 +3038,19 @@ func (w *ServerInterfaceWrapper) DeleteNetwork(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteNetworkParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1208,8 +3090,8 @@ func (w *ServerInterfaceWrapper) GetNetwork(ctx echo.Context) error {
 	return err
 }
 
-// ApplyNetwork converts echo context to params.
-func (w *ServerInterfaceWrapper) ApplyNetwork(ctx echo.Context) error {
+// PatchNetwork converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchNetwork(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "name" -------------
 	var name string
@@ -1220,7 +3102,27 @@ func (w *ServerInterfaceWrapper) ApplyNetwork(ctx echo.Context) error {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ApplyNetworkParams
+	var params PatchNetworkParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1240,7 +3142,56 @@ func (w *ServerInterfaceWrapper) ApplyNetwork(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApplyNetwork(ctx, name, params)
+	err = w.Handler.PatchNetwork(ctx, name, params)
+	return err
+}
+
+// ReplaceNetwork converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceNetwork(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceNetworkParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceNetwork(ctx, name, params)
 	return err
 }
 
@@ -1273,6 +3224,12 @@ func (w *ServerInterfaceWrapper) PutNetworkStatus(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PutNetworkStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1302,6 +3259,34 @@ func (w *ServerInterfaceWrapper) ListNodes(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListNodesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
 	// ------------- Optional query parameter "watch" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
@@ -1325,8 +3310,41 @@ func (w *ServerInterfaceWrapper) ListNodes(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) CreateNode(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateNodeParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateNode(ctx)
+	err = w.Handler.CreateNode(ctx, params)
 	return err
 }
 
@@ -1343,6 +3361,19 @@ func (w *ServerInterfaceWrapper) DeleteNode(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteNodeParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1382,8 +3413,8 @@ func (w *ServerInterfaceWrapper) GetNode(ctx echo.Context) error {
 	return err
 }
 
-// ApplyNode converts echo context to params.
-func (w *ServerInterfaceWrapper) ApplyNode(ctx echo.Context) error {
+// PatchNode converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchNode(ctx echo.Context) error {
 	var err error
 	// ------------- Path parameter "name" -------------
 	var name string
@@ -1394,7 +3425,27 @@ func (w *ServerInterfaceWrapper) ApplyNode(ctx echo.Context) error {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ApplyNodeParams
+	var params PatchNodeParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1414,7 +3465,56 @@ func (w *ServerInterfaceWrapper) ApplyNode(ctx echo.Context) error {
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApplyNode(ctx, name, params)
+	err = w.Handler.PatchNode(ctx, name, params)
+	return err
+}
+
+// ReplaceNode converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceNode(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceNodeParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceNode(ctx, name, params)
 	return err
 }
 
@@ -1447,6 +3547,12 @@ func (w *ServerInterfaceWrapper) PutNodeStatus(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PutNodeStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1467,6 +3573,761 @@ func (w *ServerInterfaceWrapper) PutNodeStatus(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.PutNodeStatus(ctx, name, params)
+	return err
+}
+
+// CreatePlan converts echo context to params.
+func (w *ServerInterfaceWrapper) CreatePlan(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreatePlan(ctx)
+	return err
+}
+
+// GetReachability converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReachability(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetReachabilityParams
+	// ------------- Required query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Required query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "protocol" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "protocol", ctx.QueryParams(), &params.Protocol, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter protocol: %s", err))
+	}
+
+	// ------------- Optional query parameter "port" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "port", ctx.QueryParams(), &params.Port, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter port: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReachability(ctx, params)
+	return err
+}
+
+// CreateRestore converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateRestore(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateRestoreParams
+	// ------------- Optional query parameter "replace" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "replace", ctx.QueryParams(), &params.Replace, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter replace: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateRestore(ctx, params)
+	return err
+}
+
+// ListRoleBindings converts echo context to params.
+func (w *ServerInterfaceWrapper) ListRoleBindings(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRoleBindingsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "watch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter watch: %s", err))
+	}
+
+	// ------------- Optional query parameter "resourceVersion" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "resourceVersion", ctx.QueryParams(), &params.ResourceVersion, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter resourceVersion: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListRoleBindings(ctx, params)
+	return err
+}
+
+// CreateRoleBinding converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateRoleBinding(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateRoleBindingParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateRoleBinding(ctx, params)
+	return err
+}
+
+// DeleteRoleBinding converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteRoleBinding(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteRoleBindingParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteRoleBinding(ctx, name, params)
+	return err
+}
+
+// GetRoleBinding converts echo context to params.
+func (w *ServerInterfaceWrapper) GetRoleBinding(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetRoleBinding(ctx, name)
+	return err
+}
+
+// PatchRoleBinding converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchRoleBinding(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PatchRoleBindingParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchRoleBinding(ctx, name, params)
+	return err
+}
+
+// ReplaceRoleBinding converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceRoleBinding(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceRoleBindingParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceRoleBinding(ctx, name, params)
+	return err
+}
+
+// GetRoleBindingStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) GetRoleBindingStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetRoleBindingStatus(ctx, name)
+	return err
+}
+
+// PutRoleBindingStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) PutRoleBindingStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutRoleBindingStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutRoleBindingStatus(ctx, name, params)
+	return err
+}
+
+// ListRoles converts echo context to params.
+func (w *ServerInterfaceWrapper) ListRoles(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRolesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "watch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter watch: %s", err))
+	}
+
+	// ------------- Optional query parameter "resourceVersion" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "resourceVersion", ctx.QueryParams(), &params.ResourceVersion, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter resourceVersion: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListRoles(ctx, params)
+	return err
+}
+
+// CreateRole converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateRole(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateRoleParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateRole(ctx, params)
+	return err
+}
+
+// DeleteRole converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteRole(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteRoleParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteRole(ctx, name, params)
+	return err
+}
+
+// GetRole converts echo context to params.
+func (w *ServerInterfaceWrapper) GetRole(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetRole(ctx, name)
+	return err
+}
+
+// PatchRole converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchRole(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PatchRoleParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchRole(ctx, name, params)
+	return err
+}
+
+// ReplaceRole converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceRole(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceRoleParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceRole(ctx, name, params)
+	return err
+}
+
+// GetRoleStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) GetRoleStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetRoleStatus(ctx, name)
+	return err
+}
+
+// PutRoleStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) PutRoleStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutRoleStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutRoleStatus(ctx, name, params)
+	return err
+}
+
+// GetTelemetryMetrics converts echo context to params.
+func (w *ServerInterfaceWrapper) GetTelemetryMetrics(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetTelemetryMetricsParams
+	// ------------- Optional query parameter "shard" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "shard", ctx.QueryParams(), &params.Shard, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter shard: %s", err))
+	}
+
+	// ------------- Optional query parameter "shards" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "shards", ctx.QueryParams(), &params.Shards, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter shards: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetTelemetryMetrics(ctx, params)
+	return err
+}
+
+// GetTelemetryTargets converts echo context to params.
+func (w *ServerInterfaceWrapper) GetTelemetryTargets(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetTelemetryTargets(ctx)
+	return err
+}
+
+// GetWhoami converts echo context to params.
+func (w *ServerInterfaceWrapper) GetWhoami(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetWhoami(ctx)
 	return err
 }
 
@@ -1503,6 +4364,15 @@ func (w *ServerInterfaceWrapper) GetReadyz(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetReadyz(ctx)
+	return err
+}
+
+// GetReference converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReference(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReference(ctx)
 	return err
 }
 
@@ -1557,54 +4427,106 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/v1/networks", wrapper.CreateNetwork, options.OperationMiddlewares["createNetwork"]...)
 	router.DELETE(options.BaseURL+"/api/v1/networks/:name", wrapper.DeleteNetwork, options.OperationMiddlewares["deleteNetwork"]...)
 	router.GET(options.BaseURL+"/api/v1/networks/:name", wrapper.GetNetwork, options.OperationMiddlewares["getNetwork"]...)
-	router.PUT(options.BaseURL+"/api/v1/networks/:name", wrapper.ApplyNetwork, options.OperationMiddlewares["applyNetwork"]...)
+	router.PATCH(options.BaseURL+"/api/v1/networks/:name", wrapper.PatchNetwork, options.OperationMiddlewares["patchNetwork"]...)
+	router.PUT(options.BaseURL+"/api/v1/networks/:name", wrapper.ReplaceNetwork, options.OperationMiddlewares["replaceNetwork"]...)
 	router.GET(options.BaseURL+"/api/v1/networks/:name/status", wrapper.GetNetworkStatus, options.OperationMiddlewares["getNetworkStatus"]...)
 	router.PUT(options.BaseURL+"/api/v1/networks/:name/status", wrapper.PutNetworkStatus, options.OperationMiddlewares["putNetworkStatus"]...)
 	router.GET(options.BaseURL+"/api/v1/nodes", wrapper.ListNodes, options.OperationMiddlewares["listNodes"]...)
 	router.POST(options.BaseURL+"/api/v1/nodes", wrapper.CreateNode, options.OperationMiddlewares["createNode"]...)
 	router.DELETE(options.BaseURL+"/api/v1/nodes/:name", wrapper.DeleteNode, options.OperationMiddlewares["deleteNode"]...)
 	router.GET(options.BaseURL+"/api/v1/nodes/:name", wrapper.GetNode, options.OperationMiddlewares["getNode"]...)
-	router.PUT(options.BaseURL+"/api/v1/nodes/:name", wrapper.ApplyNode, options.OperationMiddlewares["applyNode"]...)
+	router.PATCH(options.BaseURL+"/api/v1/nodes/:name", wrapper.PatchNode, options.OperationMiddlewares["patchNode"]...)
+	router.PUT(options.BaseURL+"/api/v1/nodes/:name", wrapper.ReplaceNode, options.OperationMiddlewares["replaceNode"]...)
 	router.GET(options.BaseURL+"/api/v1/nodes/:name/status", wrapper.GetNodeStatus, options.OperationMiddlewares["getNodeStatus"]...)
 	router.PUT(options.BaseURL+"/api/v1/nodes/:name/status", wrapper.PutNodeStatus, options.OperationMiddlewares["putNodeStatus"]...)
 	router.GET(options.BaseURL+"/api/v1/adapters", wrapper.ListAdapters, options.OperationMiddlewares["listAdapters"]...)
 	router.POST(options.BaseURL+"/api/v1/adapters", wrapper.CreateAdapter, options.OperationMiddlewares["createAdapter"]...)
 	router.DELETE(options.BaseURL+"/api/v1/adapters/:name", wrapper.DeleteAdapter, options.OperationMiddlewares["deleteAdapter"]...)
 	router.GET(options.BaseURL+"/api/v1/adapters/:name", wrapper.GetAdapter, options.OperationMiddlewares["getAdapter"]...)
-	router.PUT(options.BaseURL+"/api/v1/adapters/:name", wrapper.ApplyAdapter, options.OperationMiddlewares["applyAdapter"]...)
+	router.PATCH(options.BaseURL+"/api/v1/adapters/:name", wrapper.PatchAdapter, options.OperationMiddlewares["patchAdapter"]...)
+	router.PUT(options.BaseURL+"/api/v1/adapters/:name", wrapper.ReplaceAdapter, options.OperationMiddlewares["replaceAdapter"]...)
 	router.GET(options.BaseURL+"/api/v1/adapters/:name/status", wrapper.GetAdapterStatus, options.OperationMiddlewares["getAdapterStatus"]...)
 	router.PUT(options.BaseURL+"/api/v1/adapters/:name/status", wrapper.PutAdapterStatus, options.OperationMiddlewares["putAdapterStatus"]...)
 	router.GET(options.BaseURL+"/api/v1/adapters/:name/generalnodes", wrapper.ListAdapterGeneralNodes, options.OperationMiddlewares["listAdapterGeneralNodes"]...)
 	router.PUT(options.BaseURL+"/api/v1/adapters/:name/generalnodes/:generalNode/status", wrapper.PutAdapterGeneralNodeStatus, options.OperationMiddlewares["putAdapterGeneralNodeStatus"]...)
+	router.POST(options.BaseURL+"/api/v1/adapters/:name/metrics", wrapper.PushAdapterMetrics, options.OperationMiddlewares["pushAdapterMetrics"]...)
 	router.GET(options.BaseURL+"/api/v1/generalnodes", wrapper.ListGeneralNodes, options.OperationMiddlewares["listGeneralNodes"]...)
 	router.POST(options.BaseURL+"/api/v1/generalnodes", wrapper.CreateGeneralNode, options.OperationMiddlewares["createGeneralNode"]...)
 	router.DELETE(options.BaseURL+"/api/v1/generalnodes/:name", wrapper.DeleteGeneralNode, options.OperationMiddlewares["deleteGeneralNode"]...)
 	router.GET(options.BaseURL+"/api/v1/generalnodes/:name", wrapper.GetGeneralNode, options.OperationMiddlewares["getGeneralNode"]...)
-	router.PUT(options.BaseURL+"/api/v1/generalnodes/:name", wrapper.ApplyGeneralNode, options.OperationMiddlewares["applyGeneralNode"]...)
+	router.PATCH(options.BaseURL+"/api/v1/generalnodes/:name", wrapper.PatchGeneralNode, options.OperationMiddlewares["patchGeneralNode"]...)
+	router.PUT(options.BaseURL+"/api/v1/generalnodes/:name", wrapper.ReplaceGeneralNode, options.OperationMiddlewares["replaceGeneralNode"]...)
 	router.GET(options.BaseURL+"/api/v1/generalnodes/:name/status", wrapper.GetGeneralNodeStatus, options.OperationMiddlewares["getGeneralNodeStatus"]...)
 	router.PUT(options.BaseURL+"/api/v1/generalnodes/:name/status", wrapper.PutGeneralNodeStatus, options.OperationMiddlewares["putGeneralNodeStatus"]...)
 	router.GET(options.BaseURL+"/api/v1/accesspolicies", wrapper.ListAccessPolicies, options.OperationMiddlewares["listAccessPolicies"]...)
 	router.POST(options.BaseURL+"/api/v1/accesspolicies", wrapper.CreateAccessPolicy, options.OperationMiddlewares["createAccessPolicy"]...)
 	router.DELETE(options.BaseURL+"/api/v1/accesspolicies/:name", wrapper.DeleteAccessPolicy, options.OperationMiddlewares["deleteAccessPolicy"]...)
 	router.GET(options.BaseURL+"/api/v1/accesspolicies/:name", wrapper.GetAccessPolicy, options.OperationMiddlewares["getAccessPolicy"]...)
-	router.PUT(options.BaseURL+"/api/v1/accesspolicies/:name", wrapper.ApplyAccessPolicy, options.OperationMiddlewares["applyAccessPolicy"]...)
+	router.PATCH(options.BaseURL+"/api/v1/accesspolicies/:name", wrapper.PatchAccessPolicy, options.OperationMiddlewares["patchAccessPolicy"]...)
+	router.PUT(options.BaseURL+"/api/v1/accesspolicies/:name", wrapper.ReplaceAccessPolicy, options.OperationMiddlewares["replaceAccessPolicy"]...)
 	router.GET(options.BaseURL+"/api/v1/accesspolicies/:name/status", wrapper.GetAccessPolicyStatus, options.OperationMiddlewares["getAccessPolicyStatus"]...)
 	router.PUT(options.BaseURL+"/api/v1/accesspolicies/:name/status", wrapper.PutAccessPolicyStatus, options.OperationMiddlewares["putAccessPolicyStatus"]...)
 	router.GET(options.BaseURL+"/api/v1/cloudservices", wrapper.ListCloudServices, options.OperationMiddlewares["listCloudServices"]...)
 	router.POST(options.BaseURL+"/api/v1/cloudservices", wrapper.CreateCloudService, options.OperationMiddlewares["createCloudService"]...)
 	router.DELETE(options.BaseURL+"/api/v1/cloudservices/:name", wrapper.DeleteCloudService, options.OperationMiddlewares["deleteCloudService"]...)
 	router.GET(options.BaseURL+"/api/v1/cloudservices/:name", wrapper.GetCloudService, options.OperationMiddlewares["getCloudService"]...)
-	router.PUT(options.BaseURL+"/api/v1/cloudservices/:name", wrapper.ApplyCloudService, options.OperationMiddlewares["applyCloudService"]...)
+	router.PATCH(options.BaseURL+"/api/v1/cloudservices/:name", wrapper.PatchCloudService, options.OperationMiddlewares["patchCloudService"]...)
+	router.PUT(options.BaseURL+"/api/v1/cloudservices/:name", wrapper.ReplaceCloudService, options.OperationMiddlewares["replaceCloudService"]...)
 	router.GET(options.BaseURL+"/api/v1/cloudservices/:name/status", wrapper.GetCloudServiceStatus, options.OperationMiddlewares["getCloudServiceStatus"]...)
 	router.PUT(options.BaseURL+"/api/v1/cloudservices/:name/status", wrapper.PutCloudServiceStatus, options.OperationMiddlewares["putCloudServiceStatus"]...)
 	router.GET(options.BaseURL+"/api/v1/enrollmenttokens", wrapper.ListEnrollmentTokens, options.OperationMiddlewares["listEnrollmentTokens"]...)
 	router.POST(options.BaseURL+"/api/v1/enrollmenttokens", wrapper.CreateEnrollmentToken, options.OperationMiddlewares["createEnrollmentToken"]...)
 	router.DELETE(options.BaseURL+"/api/v1/enrollmenttokens/:name", wrapper.DeleteEnrollmentToken, options.OperationMiddlewares["deleteEnrollmentToken"]...)
 	router.GET(options.BaseURL+"/api/v1/enrollmenttokens/:name", wrapper.GetEnrollmentToken, options.OperationMiddlewares["getEnrollmentToken"]...)
-	router.PUT(options.BaseURL+"/api/v1/enrollmenttokens/:name", wrapper.ApplyEnrollmentToken, options.OperationMiddlewares["applyEnrollmentToken"]...)
+	router.PATCH(options.BaseURL+"/api/v1/enrollmenttokens/:name", wrapper.PatchEnrollmentToken, options.OperationMiddlewares["patchEnrollmentToken"]...)
+	router.PUT(options.BaseURL+"/api/v1/enrollmenttokens/:name", wrapper.ReplaceEnrollmentToken, options.OperationMiddlewares["replaceEnrollmentToken"]...)
 	router.GET(options.BaseURL+"/api/v1/enrollmenttokens/:name/status", wrapper.GetEnrollmentTokenStatus, options.OperationMiddlewares["getEnrollmentTokenStatus"]...)
 	router.PUT(options.BaseURL+"/api/v1/enrollmenttokens/:name/status", wrapper.PutEnrollmentTokenStatus, options.OperationMiddlewares["putEnrollmentTokenStatus"]...)
+	router.GET(options.BaseURL+"/api/v1/roles", wrapper.ListRoles, options.OperationMiddlewares["listRoles"]...)
+	router.POST(options.BaseURL+"/api/v1/roles", wrapper.CreateRole, options.OperationMiddlewares["createRole"]...)
+	router.DELETE(options.BaseURL+"/api/v1/roles/:name", wrapper.DeleteRole, options.OperationMiddlewares["deleteRole"]...)
+	router.GET(options.BaseURL+"/api/v1/roles/:name", wrapper.GetRole, options.OperationMiddlewares["getRole"]...)
+	router.PATCH(options.BaseURL+"/api/v1/roles/:name", wrapper.PatchRole, options.OperationMiddlewares["patchRole"]...)
+	router.PUT(options.BaseURL+"/api/v1/roles/:name", wrapper.ReplaceRole, options.OperationMiddlewares["replaceRole"]...)
+	router.GET(options.BaseURL+"/api/v1/roles/:name/status", wrapper.GetRoleStatus, options.OperationMiddlewares["getRoleStatus"]...)
+	router.PUT(options.BaseURL+"/api/v1/roles/:name/status", wrapper.PutRoleStatus, options.OperationMiddlewares["putRoleStatus"]...)
+	router.GET(options.BaseURL+"/api/v1/rolebindings", wrapper.ListRoleBindings, options.OperationMiddlewares["listRoleBindings"]...)
+	router.POST(options.BaseURL+"/api/v1/rolebindings", wrapper.CreateRoleBinding, options.OperationMiddlewares["createRoleBinding"]...)
+	router.DELETE(options.BaseURL+"/api/v1/rolebindings/:name", wrapper.DeleteRoleBinding, options.OperationMiddlewares["deleteRoleBinding"]...)
+	router.GET(options.BaseURL+"/api/v1/rolebindings/:name", wrapper.GetRoleBinding, options.OperationMiddlewares["getRoleBinding"]...)
+	router.PATCH(options.BaseURL+"/api/v1/rolebindings/:name", wrapper.PatchRoleBinding, options.OperationMiddlewares["patchRoleBinding"]...)
+	router.PUT(options.BaseURL+"/api/v1/rolebindings/:name", wrapper.ReplaceRoleBinding, options.OperationMiddlewares["replaceRoleBinding"]...)
+	router.GET(options.BaseURL+"/api/v1/rolebindings/:name/status", wrapper.GetRoleBindingStatus, options.OperationMiddlewares["getRoleBindingStatus"]...)
+	router.PUT(options.BaseURL+"/api/v1/rolebindings/:name/status", wrapper.PutRoleBindingStatus, options.OperationMiddlewares["putRoleBindingStatus"]...)
+	router.GET(options.BaseURL+"/api/v1/apitokens", wrapper.ListAPITokens, options.OperationMiddlewares["listAPITokens"]...)
+	router.POST(options.BaseURL+"/api/v1/apitokens", wrapper.CreateAPIToken, options.OperationMiddlewares["createAPIToken"]...)
+	router.DELETE(options.BaseURL+"/api/v1/apitokens/:name", wrapper.DeleteAPIToken, options.OperationMiddlewares["deleteAPIToken"]...)
+	router.GET(options.BaseURL+"/api/v1/apitokens/:name", wrapper.GetAPIToken, options.OperationMiddlewares["getAPIToken"]...)
+	router.PATCH(options.BaseURL+"/api/v1/apitokens/:name", wrapper.PatchAPIToken, options.OperationMiddlewares["patchAPIToken"]...)
+	router.PUT(options.BaseURL+"/api/v1/apitokens/:name", wrapper.ReplaceAPIToken, options.OperationMiddlewares["replaceAPIToken"]...)
+	router.GET(options.BaseURL+"/api/v1/apitokens/:name/status", wrapper.GetAPITokenStatus, options.OperationMiddlewares["getAPITokenStatus"]...)
+	router.PUT(options.BaseURL+"/api/v1/apitokens/:name/status", wrapper.PutAPITokenStatus, options.OperationMiddlewares["putAPITokenStatus"]...)
+	router.GET(options.BaseURL+"/api/v1/gitsources", wrapper.ListGitSources, options.OperationMiddlewares["listGitSources"]...)
+	router.POST(options.BaseURL+"/api/v1/gitsources", wrapper.CreateGitSource, options.OperationMiddlewares["createGitSource"]...)
+	router.DELETE(options.BaseURL+"/api/v1/gitsources/:name", wrapper.DeleteGitSource, options.OperationMiddlewares["deleteGitSource"]...)
+	router.GET(options.BaseURL+"/api/v1/gitsources/:name", wrapper.GetGitSource, options.OperationMiddlewares["getGitSource"]...)
+	router.PATCH(options.BaseURL+"/api/v1/gitsources/:name", wrapper.PatchGitSource, options.OperationMiddlewares["patchGitSource"]...)
+	router.PUT(options.BaseURL+"/api/v1/gitsources/:name", wrapper.ReplaceGitSource, options.OperationMiddlewares["replaceGitSource"]...)
+	router.GET(options.BaseURL+"/api/v1/gitsources/:name/status", wrapper.GetGitSourceStatus, options.OperationMiddlewares["getGitSourceStatus"]...)
+	router.PUT(options.BaseURL+"/api/v1/gitsources/:name/status", wrapper.PutGitSourceStatus, options.OperationMiddlewares["putGitSourceStatus"]...)
+	router.GET(options.BaseURL+"/api/v1/events", wrapper.ListEvents, options.OperationMiddlewares["listEvents"]...)
+	router.GET(options.BaseURL+"/api/v1/events/:name", wrapper.GetEvent, options.OperationMiddlewares["getEvent"]...)
+	router.GET(options.BaseURL+"/api/v1/whoami", wrapper.GetWhoami, options.OperationMiddlewares["getWhoami"]...)
+	router.POST(options.BaseURL+"/api/v1/accessreviews", wrapper.CreateAccessReview, options.OperationMiddlewares["createAccessReview"]...)
+	router.GET(options.BaseURL+"/api/v1/audit", wrapper.ListAuditRecords, options.OperationMiddlewares["listAuditRecords"]...)
+	router.GET(options.BaseURL+"/api/v1/reachability", wrapper.GetReachability, options.OperationMiddlewares["getReachability"]...)
+	router.POST(options.BaseURL+"/api/v1/plans", wrapper.CreatePlan, options.OperationMiddlewares["createPlan"]...)
+	router.GET(options.BaseURL+"/api/v1/backup", wrapper.GetBackup, options.OperationMiddlewares["getBackup"]...)
+	router.POST(options.BaseURL+"/api/v1/restore", wrapper.CreateRestore, options.OperationMiddlewares["createRestore"]...)
+	router.GET(options.BaseURL+"/api/v1/telemetry/metrics", wrapper.GetTelemetryMetrics, options.OperationMiddlewares["getTelemetryMetrics"]...)
+	router.GET(options.BaseURL+"/api/v1/telemetry/targets", wrapper.GetTelemetryTargets, options.OperationMiddlewares["getTelemetryTargets"]...)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetOpenAPI, options.OperationMiddlewares["getOpenAPI"]...)
+	router.GET(options.BaseURL+"/reference", wrapper.GetReference, options.OperationMiddlewares["getReference"]...)
 	router.GET(options.BaseURL+"/livez", wrapper.GetLivez, options.OperationMiddlewares["getLivez"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadyz, options.OperationMiddlewares["getReadyz"]...)
 	router.GET(options.BaseURL+"/metrics", wrapper.GetMetrics, options.OperationMiddlewares["getMetrics"]...)
@@ -1621,15 +4543,25 @@ type ListAccessPoliciesResponseObject interface {
 	VisitListAccessPoliciesResponse(w http.ResponseWriter) error
 }
 
-type ListAccessPolicies200JSONResponse AccessPolicyList
+type ListAccessPolicies200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListAccessPolicies200JSONResponse struct {
+	Body    AccessPolicyList
+	Headers ListAccessPolicies200ResponseHeaders
+}
 
 func (response ListAccessPolicies200JSONResponse) VisitListAccessPoliciesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -1637,6 +4569,7 @@ func (response ListAccessPolicies200JSONResponse) VisitListAccessPoliciesRespons
 
 type ListAccessPolicies200ApplicationxNdjsonResponse struct {
 	Body          io.Reader
+	Headers       ListAccessPolicies200ResponseHeaders
 	ContentLength int64
 }
 
@@ -1646,6 +4579,8 @@ func (response ListAccessPolicies200ApplicationxNdjsonResponse) VisitListAccessP
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {
@@ -1696,7 +4631,8 @@ func (response ListAccessPoliciesdefaultApplicationProblemPlusJSONResponse) Visi
 }
 
 type CreateAccessPolicyRequestObject struct {
-	Body *CreateAccessPolicyJSONRequestBody
+	Params CreateAccessPolicyParams
+	Body   *CreateAccessPolicyJSONRequestBody
 }
 
 type CreateAccessPolicyResponseObject interface {
@@ -1704,7 +4640,9 @@ type CreateAccessPolicyResponseObject interface {
 }
 
 type CreateAccessPolicy201ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
 }
 
 type CreateAccessPolicy201JSONResponse struct {
@@ -1719,7 +4657,9 @@ func (response CreateAccessPolicy201JSONResponse) VisitCreateAccessPolicyRespons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
@@ -1752,7 +4692,8 @@ type DeleteAccessPolicyResponseObject interface {
 }
 
 type DeleteAccessPolicy200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type DeleteAccessPolicy200JSONResponse struct {
@@ -1767,6 +4708,7 @@ func (response DeleteAccessPolicy200JSONResponse) VisitDeleteAccessPolicyRespons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -1799,7 +4741,9 @@ type GetAccessPolicyResponseObject interface {
 }
 
 type GetAccessPolicy200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetAccessPolicy200JSONResponse struct {
@@ -1814,7 +4758,9 @@ func (response GetAccessPolicy200JSONResponse) VisitGetAccessPolicyResponse(w ht
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -1837,66 +4783,146 @@ func (response GetAccessPolicydefaultApplicationProblemPlusJSONResponse) VisitGe
 	return err
 }
 
-type ApplyAccessPolicyRequestObject struct {
-	Name   string `json:"name"`
-	Params ApplyAccessPolicyParams
-	Body   *ApplyAccessPolicyJSONRequestBody
+type PatchAccessPolicyRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchAccessPolicyParams
+	ApplicationApplyPatchPlusJSONBody *PatchAccessPolicyApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchAccessPolicyApplicationMergePatchPlusJSONRequestBody
 }
 
-type ApplyAccessPolicyResponseObject interface {
-	VisitApplyAccessPolicyResponse(w http.ResponseWriter) error
+type PatchAccessPolicyResponseObject interface {
+	VisitPatchAccessPolicyResponse(w http.ResponseWriter) error
 }
 
-type ApplyAccessPolicy200ResponseHeaders struct {
-	ETag string
+type PatchAccessPolicy200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyAccessPolicy200JSONResponse struct {
+type PatchAccessPolicy200JSONResponse struct {
 	Body    AccessPolicy
-	Headers ApplyAccessPolicy200ResponseHeaders
+	Headers PatchAccessPolicy200ResponseHeaders
 }
 
-func (response ApplyAccessPolicy200JSONResponse) VisitApplyAccessPolicyResponse(w http.ResponseWriter) error {
+func (response PatchAccessPolicy200JSONResponse) VisitPatchAccessPolicyResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyAccessPolicy201ResponseHeaders struct {
-	ETag string
+type PatchAccessPolicy201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyAccessPolicy201JSONResponse struct {
+type PatchAccessPolicy201JSONResponse struct {
 	Body    AccessPolicy
-	Headers ApplyAccessPolicy201ResponseHeaders
+	Headers PatchAccessPolicy201ResponseHeaders
 }
 
-func (response ApplyAccessPolicy201JSONResponse) VisitApplyAccessPolicyResponse(w http.ResponseWriter) error {
+func (response PatchAccessPolicy201JSONResponse) VisitPatchAccessPolicyResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyAccessPolicydefaultApplicationProblemPlusJSONResponse struct {
+type PatchAccessPolicydefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response ApplyAccessPolicydefaultApplicationProblemPlusJSONResponse) VisitApplyAccessPolicyResponse(w http.ResponseWriter) error {
+func (response PatchAccessPolicydefaultApplicationProblemPlusJSONResponse) VisitPatchAccessPolicyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAccessPolicyRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceAccessPolicyParams
+	Body   *ReplaceAccessPolicyJSONRequestBody
+}
+
+type ReplaceAccessPolicyResponseObject interface {
+	VisitReplaceAccessPolicyResponse(w http.ResponseWriter) error
+}
+
+type ReplaceAccessPolicy200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceAccessPolicy200JSONResponse struct {
+	Body    AccessPolicy
+	Headers ReplaceAccessPolicy200ResponseHeaders
+}
+
+func (response ReplaceAccessPolicy200JSONResponse) VisitReplaceAccessPolicyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAccessPolicy201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceAccessPolicy201JSONResponse struct {
+	Body    AccessPolicy
+	Headers ReplaceAccessPolicy201ResponseHeaders
+}
+
+func (response ReplaceAccessPolicy201JSONResponse) VisitReplaceAccessPolicyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAccessPolicydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceAccessPolicydefaultApplicationProblemPlusJSONResponse) VisitReplaceAccessPolicyResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1917,7 +4943,9 @@ type GetAccessPolicyStatusResponseObject interface {
 }
 
 type GetAccessPolicyStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetAccessPolicyStatus200JSONResponse struct {
@@ -1932,7 +4960,9 @@ func (response GetAccessPolicyStatus200JSONResponse) VisitGetAccessPolicyStatusR
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -1966,7 +4996,8 @@ type PutAccessPolicyStatusResponseObject interface {
 }
 
 type PutAccessPolicyStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type PutAccessPolicyStatus200JSONResponse struct {
@@ -1981,6 +5012,7 @@ func (response PutAccessPolicyStatus200JSONResponse) VisitPutAccessPolicyStatusR
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -2004,17 +5036,17 @@ func (response PutAccessPolicyStatusdefaultApplicationProblemPlusJSONResponse) V
 	return err
 }
 
-type ListAdaptersRequestObject struct {
-	Params ListAdaptersParams
+type CreateAccessReviewRequestObject struct {
+	Body *CreateAccessReviewJSONRequestBody
 }
 
-type ListAdaptersResponseObject interface {
-	VisitListAdaptersResponse(w http.ResponseWriter) error
+type CreateAccessReviewResponseObject interface {
+	VisitCreateAccessReviewResponse(w http.ResponseWriter) error
 }
 
-type ListAdapters200JSONResponse AdapterList
+type CreateAccessReview200JSONResponse AccessDecision
 
-func (response ListAdapters200JSONResponse) VisitListAdaptersResponse(w http.ResponseWriter) error {
+func (response CreateAccessReview200JSONResponse) VisitCreateAccessReviewResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -2026,8 +5058,58 @@ func (response ListAdapters200JSONResponse) VisitListAdaptersResponse(w http.Res
 	return err
 }
 
+type CreateAccessReviewdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateAccessReviewdefaultApplicationProblemPlusJSONResponse) VisitCreateAccessReviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAdaptersRequestObject struct {
+	Params ListAdaptersParams
+}
+
+type ListAdaptersResponseObject interface {
+	VisitListAdaptersResponse(w http.ResponseWriter) error
+}
+
+type ListAdapters200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListAdapters200JSONResponse struct {
+	Body    AdapterList
+	Headers ListAdapters200ResponseHeaders
+}
+
+func (response ListAdapters200JSONResponse) VisitListAdaptersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListAdapters200ApplicationxNdjsonResponse struct {
 	Body          io.Reader
+	Headers       ListAdapters200ResponseHeaders
 	ContentLength int64
 }
 
@@ -2037,6 +5119,8 @@ func (response ListAdapters200ApplicationxNdjsonResponse) VisitListAdaptersRespo
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {
@@ -2087,7 +5171,8 @@ func (response ListAdaptersdefaultApplicationProblemPlusJSONResponse) VisitListA
 }
 
 type CreateAdapterRequestObject struct {
-	Body *CreateAdapterJSONRequestBody
+	Params CreateAdapterParams
+	Body   *CreateAdapterJSONRequestBody
 }
 
 type CreateAdapterResponseObject interface {
@@ -2095,7 +5180,9 @@ type CreateAdapterResponseObject interface {
 }
 
 type CreateAdapter201ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
 }
 
 type CreateAdapter201JSONResponse struct {
@@ -2110,7 +5197,9 @@ func (response CreateAdapter201JSONResponse) VisitCreateAdapterResponse(w http.R
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2143,7 +5232,8 @@ type DeleteAdapterResponseObject interface {
 }
 
 type DeleteAdapter200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type DeleteAdapter200JSONResponse struct {
@@ -2158,6 +5248,7 @@ func (response DeleteAdapter200JSONResponse) VisitDeleteAdapterResponse(w http.R
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -2190,7 +5281,9 @@ type GetAdapterResponseObject interface {
 }
 
 type GetAdapter200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetAdapter200JSONResponse struct {
@@ -2205,7 +5298,9 @@ func (response GetAdapter200JSONResponse) VisitGetAdapterResponse(w http.Respons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2228,66 +5323,146 @@ func (response GetAdapterdefaultApplicationProblemPlusJSONResponse) VisitGetAdap
 	return err
 }
 
-type ApplyAdapterRequestObject struct {
-	Name   string `json:"name"`
-	Params ApplyAdapterParams
-	Body   *ApplyAdapterJSONRequestBody
+type PatchAdapterRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchAdapterParams
+	ApplicationApplyPatchPlusJSONBody *PatchAdapterApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchAdapterApplicationMergePatchPlusJSONRequestBody
 }
 
-type ApplyAdapterResponseObject interface {
-	VisitApplyAdapterResponse(w http.ResponseWriter) error
+type PatchAdapterResponseObject interface {
+	VisitPatchAdapterResponse(w http.ResponseWriter) error
 }
 
-type ApplyAdapter200ResponseHeaders struct {
-	ETag string
+type PatchAdapter200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyAdapter200JSONResponse struct {
+type PatchAdapter200JSONResponse struct {
 	Body    Adapter
-	Headers ApplyAdapter200ResponseHeaders
+	Headers PatchAdapter200ResponseHeaders
 }
 
-func (response ApplyAdapter200JSONResponse) VisitApplyAdapterResponse(w http.ResponseWriter) error {
+func (response PatchAdapter200JSONResponse) VisitPatchAdapterResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyAdapter201ResponseHeaders struct {
-	ETag string
+type PatchAdapter201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyAdapter201JSONResponse struct {
+type PatchAdapter201JSONResponse struct {
 	Body    Adapter
-	Headers ApplyAdapter201ResponseHeaders
+	Headers PatchAdapter201ResponseHeaders
 }
 
-func (response ApplyAdapter201JSONResponse) VisitApplyAdapterResponse(w http.ResponseWriter) error {
+func (response PatchAdapter201JSONResponse) VisitPatchAdapterResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyAdapterdefaultApplicationProblemPlusJSONResponse struct {
+type PatchAdapterdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response ApplyAdapterdefaultApplicationProblemPlusJSONResponse) VisitApplyAdapterResponse(w http.ResponseWriter) error {
+func (response PatchAdapterdefaultApplicationProblemPlusJSONResponse) VisitPatchAdapterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAdapterRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceAdapterParams
+	Body   *ReplaceAdapterJSONRequestBody
+}
+
+type ReplaceAdapterResponseObject interface {
+	VisitReplaceAdapterResponse(w http.ResponseWriter) error
+}
+
+type ReplaceAdapter200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceAdapter200JSONResponse struct {
+	Body    Adapter
+	Headers ReplaceAdapter200ResponseHeaders
+}
+
+func (response ReplaceAdapter200JSONResponse) VisitReplaceAdapterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAdapter201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceAdapter201JSONResponse struct {
+	Body    Adapter
+	Headers ReplaceAdapter201ResponseHeaders
+}
+
+func (response ReplaceAdapter201JSONResponse) VisitReplaceAdapterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAdapterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceAdapterdefaultApplicationProblemPlusJSONResponse) VisitReplaceAdapterResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2431,6 +5606,41 @@ func (response PutAdapterGeneralNodeStatusdefaultApplicationProblemPlusJSONRespo
 	return err
 }
 
+type PushAdapterMetricsRequestObject struct {
+	Name   string `json:"name"`
+	Params PushAdapterMetricsParams
+	Body   io.Reader
+}
+
+type PushAdapterMetricsResponseObject interface {
+	VisitPushAdapterMetricsResponse(w http.ResponseWriter) error
+}
+
+type PushAdapterMetrics204Response struct {
+}
+
+func (response PushAdapterMetrics204Response) VisitPushAdapterMetricsResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type PushAdapterMetricsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PushAdapterMetricsdefaultApplicationProblemPlusJSONResponse) VisitPushAdapterMetricsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetAdapterStatusRequestObject struct {
 	Name string `json:"name"`
 }
@@ -2440,7 +5650,9 @@ type GetAdapterStatusResponseObject interface {
 }
 
 type GetAdapterStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetAdapterStatus200JSONResponse struct {
@@ -2455,7 +5667,9 @@ func (response GetAdapterStatus200JSONResponse) VisitGetAdapterStatusResponse(w 
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2489,7 +5703,8 @@ type PutAdapterStatusResponseObject interface {
 }
 
 type PutAdapterStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type PutAdapterStatus200JSONResponse struct {
@@ -2504,6 +5719,7 @@ func (response PutAdapterStatus200JSONResponse) VisitPutAdapterStatusResponse(w 
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -2527,17 +5743,518 @@ func (response PutAdapterStatusdefaultApplicationProblemPlusJSONResponse) VisitP
 	return err
 }
 
-type ListCloudServicesRequestObject struct {
-	Params ListCloudServicesParams
+type ListAPITokensRequestObject struct {
+	Params ListAPITokensParams
 }
 
-type ListCloudServicesResponseObject interface {
-	VisitListCloudServicesResponse(w http.ResponseWriter) error
+type ListAPITokensResponseObject interface {
+	VisitListAPITokensResponse(w http.ResponseWriter) error
 }
 
-type ListCloudServices200JSONResponse CloudServiceList
+type ListAPITokens200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
 
-func (response ListCloudServices200JSONResponse) VisitListCloudServicesResponse(w http.ResponseWriter) error {
+type ListAPITokens200JSONResponse struct {
+	Body    APITokenList
+	Headers ListAPITokens200ResponseHeaders
+}
+
+func (response ListAPITokens200JSONResponse) VisitListAPITokensResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAPITokens200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ListAPITokens200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListAPITokens200ApplicationxNdjsonResponse) VisitListAPITokensResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListAPITokensdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAPITokensdefaultApplicationProblemPlusJSONResponse) VisitListAPITokensResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAPITokenRequestObject struct {
+	Params CreateAPITokenParams
+	Body   *CreateAPITokenJSONRequestBody
+}
+
+type CreateAPITokenResponseObject interface {
+	VisitCreateAPITokenResponse(w http.ResponseWriter) error
+}
+
+type CreateAPIToken201ResponseHeaders struct {
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
+}
+
+type CreateAPIToken201JSONResponse struct {
+	Body    APIToken
+	Headers CreateAPIToken201ResponseHeaders
+}
+
+func (response CreateAPIToken201JSONResponse) VisitCreateAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAPITokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateAPITokendefaultApplicationProblemPlusJSONResponse) VisitCreateAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteAPITokenRequestObject struct {
+	Name   string `json:"name"`
+	Params DeleteAPITokenParams
+}
+
+type DeleteAPITokenResponseObject interface {
+	VisitDeleteAPITokenResponse(w http.ResponseWriter) error
+}
+
+type DeleteAPIToken200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type DeleteAPIToken200JSONResponse struct {
+	Body    APIToken
+	Headers DeleteAPIToken200ResponseHeaders
+}
+
+func (response DeleteAPIToken200JSONResponse) VisitDeleteAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteAPITokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteAPITokendefaultApplicationProblemPlusJSONResponse) VisitDeleteAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAPITokenRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetAPITokenResponseObject interface {
+	VisitGetAPITokenResponse(w http.ResponseWriter) error
+}
+
+type GetAPIToken200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetAPIToken200JSONResponse struct {
+	Body    APIToken
+	Headers GetAPIToken200ResponseHeaders
+}
+
+func (response GetAPIToken200JSONResponse) VisitGetAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAPITokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAPITokendefaultApplicationProblemPlusJSONResponse) VisitGetAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchAPITokenRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchAPITokenParams
+	ApplicationApplyPatchPlusJSONBody *PatchAPITokenApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchAPITokenApplicationMergePatchPlusJSONRequestBody
+}
+
+type PatchAPITokenResponseObject interface {
+	VisitPatchAPITokenResponse(w http.ResponseWriter) error
+}
+
+type PatchAPIToken200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchAPIToken200JSONResponse struct {
+	Body    APIToken
+	Headers PatchAPIToken200ResponseHeaders
+}
+
+func (response PatchAPIToken200JSONResponse) VisitPatchAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchAPIToken201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchAPIToken201JSONResponse struct {
+	Body    APIToken
+	Headers PatchAPIToken201ResponseHeaders
+}
+
+func (response PatchAPIToken201JSONResponse) VisitPatchAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchAPITokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PatchAPITokendefaultApplicationProblemPlusJSONResponse) VisitPatchAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAPITokenRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceAPITokenParams
+	Body   *ReplaceAPITokenJSONRequestBody
+}
+
+type ReplaceAPITokenResponseObject interface {
+	VisitReplaceAPITokenResponse(w http.ResponseWriter) error
+}
+
+type ReplaceAPIToken200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceAPIToken200JSONResponse struct {
+	Body    APIToken
+	Headers ReplaceAPIToken200ResponseHeaders
+}
+
+func (response ReplaceAPIToken200JSONResponse) VisitReplaceAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAPIToken201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceAPIToken201JSONResponse struct {
+	Body    APIToken
+	Headers ReplaceAPIToken201ResponseHeaders
+}
+
+func (response ReplaceAPIToken201JSONResponse) VisitReplaceAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceAPITokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceAPITokendefaultApplicationProblemPlusJSONResponse) VisitReplaceAPITokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAPITokenStatusRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetAPITokenStatusResponseObject interface {
+	VisitGetAPITokenStatusResponse(w http.ResponseWriter) error
+}
+
+type GetAPITokenStatus200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetAPITokenStatus200JSONResponse struct {
+	Body    APIToken
+	Headers GetAPITokenStatus200ResponseHeaders
+}
+
+func (response GetAPITokenStatus200JSONResponse) VisitGetAPITokenStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAPITokenStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAPITokenStatusdefaultApplicationProblemPlusJSONResponse) VisitGetAPITokenStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutAPITokenStatusRequestObject struct {
+	Name   string `json:"name"`
+	Params PutAPITokenStatusParams
+	Body   *PutAPITokenStatusJSONRequestBody
+}
+
+type PutAPITokenStatusResponseObject interface {
+	VisitPutAPITokenStatusResponse(w http.ResponseWriter) error
+}
+
+type PutAPITokenStatus200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PutAPITokenStatus200JSONResponse struct {
+	Body    APIToken
+	Headers PutAPITokenStatus200ResponseHeaders
+}
+
+func (response PutAPITokenStatus200JSONResponse) VisitPutAPITokenStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutAPITokenStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutAPITokenStatusdefaultApplicationProblemPlusJSONResponse) VisitPutAPITokenStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAuditRecordsRequestObject struct {
+	Params ListAuditRecordsParams
+}
+
+type ListAuditRecordsResponseObject interface {
+	VisitListAuditRecordsResponse(w http.ResponseWriter) error
+}
+
+type ListAuditRecords200JSONResponse AuditRecordList
+
+func (response ListAuditRecords200JSONResponse) VisitListAuditRecordsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -2549,8 +6266,103 @@ func (response ListCloudServices200JSONResponse) VisitListCloudServicesResponse(
 	return err
 }
 
+type ListAuditRecordsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAuditRecordsdefaultApplicationProblemPlusJSONResponse) VisitListAuditRecordsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBackupRequestObject struct {
+	Params GetBackupParams
+}
+
+type GetBackupResponseObject interface {
+	VisitGetBackupResponse(w http.ResponseWriter) error
+}
+
+type GetBackup200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetBackup200ApplicationoctetStreamResponse) VisitGetBackupResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetBackupdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetBackupdefaultApplicationProblemPlusJSONResponse) VisitGetBackupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCloudServicesRequestObject struct {
+	Params ListCloudServicesParams
+}
+
+type ListCloudServicesResponseObject interface {
+	VisitListCloudServicesResponse(w http.ResponseWriter) error
+}
+
+type ListCloudServices200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListCloudServices200JSONResponse struct {
+	Body    CloudServiceList
+	Headers ListCloudServices200ResponseHeaders
+}
+
+func (response ListCloudServices200JSONResponse) VisitListCloudServicesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListCloudServices200ApplicationxNdjsonResponse struct {
 	Body          io.Reader
+	Headers       ListCloudServices200ResponseHeaders
 	ContentLength int64
 }
 
@@ -2560,6 +6372,8 @@ func (response ListCloudServices200ApplicationxNdjsonResponse) VisitListCloudSer
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {
@@ -2610,7 +6424,8 @@ func (response ListCloudServicesdefaultApplicationProblemPlusJSONResponse) Visit
 }
 
 type CreateCloudServiceRequestObject struct {
-	Body *CreateCloudServiceJSONRequestBody
+	Params CreateCloudServiceParams
+	Body   *CreateCloudServiceJSONRequestBody
 }
 
 type CreateCloudServiceResponseObject interface {
@@ -2618,7 +6433,9 @@ type CreateCloudServiceResponseObject interface {
 }
 
 type CreateCloudService201ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
 }
 
 type CreateCloudService201JSONResponse struct {
@@ -2633,7 +6450,9 @@ func (response CreateCloudService201JSONResponse) VisitCreateCloudServiceRespons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2666,7 +6485,8 @@ type DeleteCloudServiceResponseObject interface {
 }
 
 type DeleteCloudService200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type DeleteCloudService200JSONResponse struct {
@@ -2681,6 +6501,7 @@ func (response DeleteCloudService200JSONResponse) VisitDeleteCloudServiceRespons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -2713,7 +6534,9 @@ type GetCloudServiceResponseObject interface {
 }
 
 type GetCloudService200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetCloudService200JSONResponse struct {
@@ -2728,7 +6551,9 @@ func (response GetCloudService200JSONResponse) VisitGetCloudServiceResponse(w ht
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2751,66 +6576,146 @@ func (response GetCloudServicedefaultApplicationProblemPlusJSONResponse) VisitGe
 	return err
 }
 
-type ApplyCloudServiceRequestObject struct {
-	Name   string `json:"name"`
-	Params ApplyCloudServiceParams
-	Body   *ApplyCloudServiceJSONRequestBody
+type PatchCloudServiceRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchCloudServiceParams
+	ApplicationApplyPatchPlusJSONBody *PatchCloudServiceApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchCloudServiceApplicationMergePatchPlusJSONRequestBody
 }
 
-type ApplyCloudServiceResponseObject interface {
-	VisitApplyCloudServiceResponse(w http.ResponseWriter) error
+type PatchCloudServiceResponseObject interface {
+	VisitPatchCloudServiceResponse(w http.ResponseWriter) error
 }
 
-type ApplyCloudService200ResponseHeaders struct {
-	ETag string
+type PatchCloudService200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyCloudService200JSONResponse struct {
+type PatchCloudService200JSONResponse struct {
 	Body    CloudService
-	Headers ApplyCloudService200ResponseHeaders
+	Headers PatchCloudService200ResponseHeaders
 }
 
-func (response ApplyCloudService200JSONResponse) VisitApplyCloudServiceResponse(w http.ResponseWriter) error {
+func (response PatchCloudService200JSONResponse) VisitPatchCloudServiceResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyCloudService201ResponseHeaders struct {
-	ETag string
+type PatchCloudService201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyCloudService201JSONResponse struct {
+type PatchCloudService201JSONResponse struct {
 	Body    CloudService
-	Headers ApplyCloudService201ResponseHeaders
+	Headers PatchCloudService201ResponseHeaders
 }
 
-func (response ApplyCloudService201JSONResponse) VisitApplyCloudServiceResponse(w http.ResponseWriter) error {
+func (response PatchCloudService201JSONResponse) VisitPatchCloudServiceResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyCloudServicedefaultApplicationProblemPlusJSONResponse struct {
+type PatchCloudServicedefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response ApplyCloudServicedefaultApplicationProblemPlusJSONResponse) VisitApplyCloudServiceResponse(w http.ResponseWriter) error {
+func (response PatchCloudServicedefaultApplicationProblemPlusJSONResponse) VisitPatchCloudServiceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceCloudServiceRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceCloudServiceParams
+	Body   *ReplaceCloudServiceJSONRequestBody
+}
+
+type ReplaceCloudServiceResponseObject interface {
+	VisitReplaceCloudServiceResponse(w http.ResponseWriter) error
+}
+
+type ReplaceCloudService200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceCloudService200JSONResponse struct {
+	Body    CloudService
+	Headers ReplaceCloudService200ResponseHeaders
+}
+
+func (response ReplaceCloudService200JSONResponse) VisitReplaceCloudServiceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceCloudService201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceCloudService201JSONResponse struct {
+	Body    CloudService
+	Headers ReplaceCloudService201ResponseHeaders
+}
+
+func (response ReplaceCloudService201JSONResponse) VisitReplaceCloudServiceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceCloudServicedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceCloudServicedefaultApplicationProblemPlusJSONResponse) VisitReplaceCloudServiceResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2831,7 +6736,9 @@ type GetCloudServiceStatusResponseObject interface {
 }
 
 type GetCloudServiceStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetCloudServiceStatus200JSONResponse struct {
@@ -2846,7 +6753,9 @@ func (response GetCloudServiceStatus200JSONResponse) VisitGetCloudServiceStatusR
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2880,7 +6789,8 @@ type PutCloudServiceStatusResponseObject interface {
 }
 
 type PutCloudServiceStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type PutCloudServiceStatus200JSONResponse struct {
@@ -2895,6 +6805,7 @@ func (response PutCloudServiceStatus200JSONResponse) VisitPutCloudServiceStatusR
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -2926,15 +6837,25 @@ type ListEnrollmentTokensResponseObject interface {
 	VisitListEnrollmentTokensResponse(w http.ResponseWriter) error
 }
 
-type ListEnrollmentTokens200JSONResponse EnrollmentTokenList
+type ListEnrollmentTokens200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListEnrollmentTokens200JSONResponse struct {
+	Body    EnrollmentTokenList
+	Headers ListEnrollmentTokens200ResponseHeaders
+}
 
 func (response ListEnrollmentTokens200JSONResponse) VisitListEnrollmentTokensResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2942,6 +6863,7 @@ func (response ListEnrollmentTokens200JSONResponse) VisitListEnrollmentTokensRes
 
 type ListEnrollmentTokens200ApplicationxNdjsonResponse struct {
 	Body          io.Reader
+	Headers       ListEnrollmentTokens200ResponseHeaders
 	ContentLength int64
 }
 
@@ -2951,6 +6873,8 @@ func (response ListEnrollmentTokens200ApplicationxNdjsonResponse) VisitListEnrol
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {
@@ -3001,7 +6925,8 @@ func (response ListEnrollmentTokensdefaultApplicationProblemPlusJSONResponse) Vi
 }
 
 type CreateEnrollmentTokenRequestObject struct {
-	Body *CreateEnrollmentTokenJSONRequestBody
+	Params CreateEnrollmentTokenParams
+	Body   *CreateEnrollmentTokenJSONRequestBody
 }
 
 type CreateEnrollmentTokenResponseObject interface {
@@ -3009,7 +6934,9 @@ type CreateEnrollmentTokenResponseObject interface {
 }
 
 type CreateEnrollmentToken201ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
 }
 
 type CreateEnrollmentToken201JSONResponse struct {
@@ -3024,7 +6951,9 @@ func (response CreateEnrollmentToken201JSONResponse) VisitCreateEnrollmentTokenR
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3057,7 +6986,8 @@ type DeleteEnrollmentTokenResponseObject interface {
 }
 
 type DeleteEnrollmentToken200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type DeleteEnrollmentToken200JSONResponse struct {
@@ -3072,6 +7002,7 @@ func (response DeleteEnrollmentToken200JSONResponse) VisitDeleteEnrollmentTokenR
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -3104,7 +7035,9 @@ type GetEnrollmentTokenResponseObject interface {
 }
 
 type GetEnrollmentToken200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetEnrollmentToken200JSONResponse struct {
@@ -3119,7 +7052,9 @@ func (response GetEnrollmentToken200JSONResponse) VisitGetEnrollmentTokenRespons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3142,66 +7077,146 @@ func (response GetEnrollmentTokendefaultApplicationProblemPlusJSONResponse) Visi
 	return err
 }
 
-type ApplyEnrollmentTokenRequestObject struct {
-	Name   string `json:"name"`
-	Params ApplyEnrollmentTokenParams
-	Body   *ApplyEnrollmentTokenJSONRequestBody
+type PatchEnrollmentTokenRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchEnrollmentTokenParams
+	ApplicationApplyPatchPlusJSONBody *PatchEnrollmentTokenApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchEnrollmentTokenApplicationMergePatchPlusJSONRequestBody
 }
 
-type ApplyEnrollmentTokenResponseObject interface {
-	VisitApplyEnrollmentTokenResponse(w http.ResponseWriter) error
+type PatchEnrollmentTokenResponseObject interface {
+	VisitPatchEnrollmentTokenResponse(w http.ResponseWriter) error
 }
 
-type ApplyEnrollmentToken200ResponseHeaders struct {
-	ETag string
+type PatchEnrollmentToken200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyEnrollmentToken200JSONResponse struct {
+type PatchEnrollmentToken200JSONResponse struct {
 	Body    EnrollmentToken
-	Headers ApplyEnrollmentToken200ResponseHeaders
+	Headers PatchEnrollmentToken200ResponseHeaders
 }
 
-func (response ApplyEnrollmentToken200JSONResponse) VisitApplyEnrollmentTokenResponse(w http.ResponseWriter) error {
+func (response PatchEnrollmentToken200JSONResponse) VisitPatchEnrollmentTokenResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyEnrollmentToken201ResponseHeaders struct {
-	ETag string
+type PatchEnrollmentToken201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyEnrollmentToken201JSONResponse struct {
+type PatchEnrollmentToken201JSONResponse struct {
 	Body    EnrollmentToken
-	Headers ApplyEnrollmentToken201ResponseHeaders
+	Headers PatchEnrollmentToken201ResponseHeaders
 }
 
-func (response ApplyEnrollmentToken201JSONResponse) VisitApplyEnrollmentTokenResponse(w http.ResponseWriter) error {
+func (response PatchEnrollmentToken201JSONResponse) VisitPatchEnrollmentTokenResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyEnrollmentTokendefaultApplicationProblemPlusJSONResponse struct {
+type PatchEnrollmentTokendefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response ApplyEnrollmentTokendefaultApplicationProblemPlusJSONResponse) VisitApplyEnrollmentTokenResponse(w http.ResponseWriter) error {
+func (response PatchEnrollmentTokendefaultApplicationProblemPlusJSONResponse) VisitPatchEnrollmentTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceEnrollmentTokenRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceEnrollmentTokenParams
+	Body   *ReplaceEnrollmentTokenJSONRequestBody
+}
+
+type ReplaceEnrollmentTokenResponseObject interface {
+	VisitReplaceEnrollmentTokenResponse(w http.ResponseWriter) error
+}
+
+type ReplaceEnrollmentToken200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceEnrollmentToken200JSONResponse struct {
+	Body    EnrollmentToken
+	Headers ReplaceEnrollmentToken200ResponseHeaders
+}
+
+func (response ReplaceEnrollmentToken200JSONResponse) VisitReplaceEnrollmentTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceEnrollmentToken201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceEnrollmentToken201JSONResponse struct {
+	Body    EnrollmentToken
+	Headers ReplaceEnrollmentToken201ResponseHeaders
+}
+
+func (response ReplaceEnrollmentToken201JSONResponse) VisitReplaceEnrollmentTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceEnrollmentTokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceEnrollmentTokendefaultApplicationProblemPlusJSONResponse) VisitReplaceEnrollmentTokenResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3222,7 +7237,9 @@ type GetEnrollmentTokenStatusResponseObject interface {
 }
 
 type GetEnrollmentTokenStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetEnrollmentTokenStatus200JSONResponse struct {
@@ -3237,7 +7254,9 @@ func (response GetEnrollmentTokenStatus200JSONResponse) VisitGetEnrollmentTokenS
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3271,7 +7290,8 @@ type PutEnrollmentTokenStatusResponseObject interface {
 }
 
 type PutEnrollmentTokenStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type PutEnrollmentTokenStatus200JSONResponse struct {
@@ -3286,6 +7306,7 @@ func (response PutEnrollmentTokenStatus200JSONResponse) VisitPutEnrollmentTokenS
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -3309,6 +7330,152 @@ func (response PutEnrollmentTokenStatusdefaultApplicationProblemPlusJSONResponse
 	return err
 }
 
+type ListEventsRequestObject struct {
+	Params ListEventsParams
+}
+
+type ListEventsResponseObject interface {
+	VisitListEventsResponse(w http.ResponseWriter) error
+}
+
+type ListEvents200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListEvents200JSONResponse struct {
+	Body    EventList
+	Headers ListEvents200ResponseHeaders
+}
+
+func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvents200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ListEvents200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListEvents200ApplicationxNdjsonResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEventsdefaultApplicationProblemPlusJSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetEventResponseObject interface {
+	VisitGetEventResponse(w http.ResponseWriter) error
+}
+
+type GetEvent200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetEvent200JSONResponse struct {
+	Body    Event
+	Headers GetEvent200ResponseHeaders
+}
+
+func (response GetEvent200JSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetEventdefaultApplicationProblemPlusJSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListGeneralNodesRequestObject struct {
 	Params ListGeneralNodesParams
 }
@@ -3317,15 +7484,25 @@ type ListGeneralNodesResponseObject interface {
 	VisitListGeneralNodesResponse(w http.ResponseWriter) error
 }
 
-type ListGeneralNodes200JSONResponse GeneralNodeList
+type ListGeneralNodes200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListGeneralNodes200JSONResponse struct {
+	Body    GeneralNodeList
+	Headers ListGeneralNodes200ResponseHeaders
+}
 
 func (response ListGeneralNodes200JSONResponse) VisitListGeneralNodesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3333,6 +7510,7 @@ func (response ListGeneralNodes200JSONResponse) VisitListGeneralNodesResponse(w 
 
 type ListGeneralNodes200ApplicationxNdjsonResponse struct {
 	Body          io.Reader
+	Headers       ListGeneralNodes200ResponseHeaders
 	ContentLength int64
 }
 
@@ -3342,6 +7520,8 @@ func (response ListGeneralNodes200ApplicationxNdjsonResponse) VisitListGeneralNo
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {
@@ -3392,7 +7572,8 @@ func (response ListGeneralNodesdefaultApplicationProblemPlusJSONResponse) VisitL
 }
 
 type CreateGeneralNodeRequestObject struct {
-	Body *CreateGeneralNodeJSONRequestBody
+	Params CreateGeneralNodeParams
+	Body   *CreateGeneralNodeJSONRequestBody
 }
 
 type CreateGeneralNodeResponseObject interface {
@@ -3400,7 +7581,9 @@ type CreateGeneralNodeResponseObject interface {
 }
 
 type CreateGeneralNode201ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
 }
 
 type CreateGeneralNode201JSONResponse struct {
@@ -3415,7 +7598,9 @@ func (response CreateGeneralNode201JSONResponse) VisitCreateGeneralNodeResponse(
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3448,7 +7633,8 @@ type DeleteGeneralNodeResponseObject interface {
 }
 
 type DeleteGeneralNode200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type DeleteGeneralNode200JSONResponse struct {
@@ -3463,6 +7649,7 @@ func (response DeleteGeneralNode200JSONResponse) VisitDeleteGeneralNodeResponse(
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -3495,7 +7682,9 @@ type GetGeneralNodeResponseObject interface {
 }
 
 type GetGeneralNode200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetGeneralNode200JSONResponse struct {
@@ -3510,7 +7699,9 @@ func (response GetGeneralNode200JSONResponse) VisitGetGeneralNodeResponse(w http
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3533,66 +7724,146 @@ func (response GetGeneralNodedefaultApplicationProblemPlusJSONResponse) VisitGet
 	return err
 }
 
-type ApplyGeneralNodeRequestObject struct {
-	Name   string `json:"name"`
-	Params ApplyGeneralNodeParams
-	Body   *ApplyGeneralNodeJSONRequestBody
+type PatchGeneralNodeRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchGeneralNodeParams
+	ApplicationApplyPatchPlusJSONBody *PatchGeneralNodeApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchGeneralNodeApplicationMergePatchPlusJSONRequestBody
 }
 
-type ApplyGeneralNodeResponseObject interface {
-	VisitApplyGeneralNodeResponse(w http.ResponseWriter) error
+type PatchGeneralNodeResponseObject interface {
+	VisitPatchGeneralNodeResponse(w http.ResponseWriter) error
 }
 
-type ApplyGeneralNode200ResponseHeaders struct {
-	ETag string
+type PatchGeneralNode200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyGeneralNode200JSONResponse struct {
+type PatchGeneralNode200JSONResponse struct {
 	Body    GeneralNode
-	Headers ApplyGeneralNode200ResponseHeaders
+	Headers PatchGeneralNode200ResponseHeaders
 }
 
-func (response ApplyGeneralNode200JSONResponse) VisitApplyGeneralNodeResponse(w http.ResponseWriter) error {
+func (response PatchGeneralNode200JSONResponse) VisitPatchGeneralNodeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyGeneralNode201ResponseHeaders struct {
-	ETag string
+type PatchGeneralNode201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyGeneralNode201JSONResponse struct {
+type PatchGeneralNode201JSONResponse struct {
 	Body    GeneralNode
-	Headers ApplyGeneralNode201ResponseHeaders
+	Headers PatchGeneralNode201ResponseHeaders
 }
 
-func (response ApplyGeneralNode201JSONResponse) VisitApplyGeneralNodeResponse(w http.ResponseWriter) error {
+func (response PatchGeneralNode201JSONResponse) VisitPatchGeneralNodeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyGeneralNodedefaultApplicationProblemPlusJSONResponse struct {
+type PatchGeneralNodedefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response ApplyGeneralNodedefaultApplicationProblemPlusJSONResponse) VisitApplyGeneralNodeResponse(w http.ResponseWriter) error {
+func (response PatchGeneralNodedefaultApplicationProblemPlusJSONResponse) VisitPatchGeneralNodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceGeneralNodeRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceGeneralNodeParams
+	Body   *ReplaceGeneralNodeJSONRequestBody
+}
+
+type ReplaceGeneralNodeResponseObject interface {
+	VisitReplaceGeneralNodeResponse(w http.ResponseWriter) error
+}
+
+type ReplaceGeneralNode200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceGeneralNode200JSONResponse struct {
+	Body    GeneralNode
+	Headers ReplaceGeneralNode200ResponseHeaders
+}
+
+func (response ReplaceGeneralNode200JSONResponse) VisitReplaceGeneralNodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceGeneralNode201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceGeneralNode201JSONResponse struct {
+	Body    GeneralNode
+	Headers ReplaceGeneralNode201ResponseHeaders
+}
+
+func (response ReplaceGeneralNode201JSONResponse) VisitReplaceGeneralNodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceGeneralNodedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceGeneralNodedefaultApplicationProblemPlusJSONResponse) VisitReplaceGeneralNodeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3613,7 +7884,9 @@ type GetGeneralNodeStatusResponseObject interface {
 }
 
 type GetGeneralNodeStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetGeneralNodeStatus200JSONResponse struct {
@@ -3628,7 +7901,9 @@ func (response GetGeneralNodeStatus200JSONResponse) VisitGetGeneralNodeStatusRes
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3662,7 +7937,8 @@ type PutGeneralNodeStatusResponseObject interface {
 }
 
 type PutGeneralNodeStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type PutGeneralNodeStatus200JSONResponse struct {
@@ -3677,6 +7953,7 @@ func (response PutGeneralNodeStatus200JSONResponse) VisitPutGeneralNodeStatusRes
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -3700,6 +7977,507 @@ func (response PutGeneralNodeStatusdefaultApplicationProblemPlusJSONResponse) Vi
 	return err
 }
 
+type ListGitSourcesRequestObject struct {
+	Params ListGitSourcesParams
+}
+
+type ListGitSourcesResponseObject interface {
+	VisitListGitSourcesResponse(w http.ResponseWriter) error
+}
+
+type ListGitSources200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListGitSources200JSONResponse struct {
+	Body    GitSourceList
+	Headers ListGitSources200ResponseHeaders
+}
+
+func (response ListGitSources200JSONResponse) VisitListGitSourcesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListGitSources200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ListGitSources200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListGitSources200ApplicationxNdjsonResponse) VisitListGitSourcesResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListGitSourcesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListGitSourcesdefaultApplicationProblemPlusJSONResponse) VisitListGitSourcesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateGitSourceRequestObject struct {
+	Params CreateGitSourceParams
+	Body   *CreateGitSourceJSONRequestBody
+}
+
+type CreateGitSourceResponseObject interface {
+	VisitCreateGitSourceResponse(w http.ResponseWriter) error
+}
+
+type CreateGitSource201ResponseHeaders struct {
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
+}
+
+type CreateGitSource201JSONResponse struct {
+	Body    GitSource
+	Headers CreateGitSource201ResponseHeaders
+}
+
+func (response CreateGitSource201JSONResponse) VisitCreateGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateGitSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateGitSourcedefaultApplicationProblemPlusJSONResponse) VisitCreateGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteGitSourceRequestObject struct {
+	Name   string `json:"name"`
+	Params DeleteGitSourceParams
+}
+
+type DeleteGitSourceResponseObject interface {
+	VisitDeleteGitSourceResponse(w http.ResponseWriter) error
+}
+
+type DeleteGitSource200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type DeleteGitSource200JSONResponse struct {
+	Body    GitSource
+	Headers DeleteGitSource200ResponseHeaders
+}
+
+func (response DeleteGitSource200JSONResponse) VisitDeleteGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteGitSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteGitSourcedefaultApplicationProblemPlusJSONResponse) VisitDeleteGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetGitSourceRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetGitSourceResponseObject interface {
+	VisitGetGitSourceResponse(w http.ResponseWriter) error
+}
+
+type GetGitSource200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetGitSource200JSONResponse struct {
+	Body    GitSource
+	Headers GetGitSource200ResponseHeaders
+}
+
+func (response GetGitSource200JSONResponse) VisitGetGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetGitSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetGitSourcedefaultApplicationProblemPlusJSONResponse) VisitGetGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchGitSourceRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchGitSourceParams
+	ApplicationApplyPatchPlusJSONBody *PatchGitSourceApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchGitSourceApplicationMergePatchPlusJSONRequestBody
+}
+
+type PatchGitSourceResponseObject interface {
+	VisitPatchGitSourceResponse(w http.ResponseWriter) error
+}
+
+type PatchGitSource200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchGitSource200JSONResponse struct {
+	Body    GitSource
+	Headers PatchGitSource200ResponseHeaders
+}
+
+func (response PatchGitSource200JSONResponse) VisitPatchGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchGitSource201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchGitSource201JSONResponse struct {
+	Body    GitSource
+	Headers PatchGitSource201ResponseHeaders
+}
+
+func (response PatchGitSource201JSONResponse) VisitPatchGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchGitSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PatchGitSourcedefaultApplicationProblemPlusJSONResponse) VisitPatchGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceGitSourceRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceGitSourceParams
+	Body   *ReplaceGitSourceJSONRequestBody
+}
+
+type ReplaceGitSourceResponseObject interface {
+	VisitReplaceGitSourceResponse(w http.ResponseWriter) error
+}
+
+type ReplaceGitSource200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceGitSource200JSONResponse struct {
+	Body    GitSource
+	Headers ReplaceGitSource200ResponseHeaders
+}
+
+func (response ReplaceGitSource200JSONResponse) VisitReplaceGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceGitSource201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceGitSource201JSONResponse struct {
+	Body    GitSource
+	Headers ReplaceGitSource201ResponseHeaders
+}
+
+func (response ReplaceGitSource201JSONResponse) VisitReplaceGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceGitSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceGitSourcedefaultApplicationProblemPlusJSONResponse) VisitReplaceGitSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetGitSourceStatusRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetGitSourceStatusResponseObject interface {
+	VisitGetGitSourceStatusResponse(w http.ResponseWriter) error
+}
+
+type GetGitSourceStatus200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetGitSourceStatus200JSONResponse struct {
+	Body    GitSource
+	Headers GetGitSourceStatus200ResponseHeaders
+}
+
+func (response GetGitSourceStatus200JSONResponse) VisitGetGitSourceStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetGitSourceStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetGitSourceStatusdefaultApplicationProblemPlusJSONResponse) VisitGetGitSourceStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutGitSourceStatusRequestObject struct {
+	Name   string `json:"name"`
+	Params PutGitSourceStatusParams
+	Body   *PutGitSourceStatusJSONRequestBody
+}
+
+type PutGitSourceStatusResponseObject interface {
+	VisitPutGitSourceStatusResponse(w http.ResponseWriter) error
+}
+
+type PutGitSourceStatus200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PutGitSourceStatus200JSONResponse struct {
+	Body    GitSource
+	Headers PutGitSourceStatus200ResponseHeaders
+}
+
+func (response PutGitSourceStatus200JSONResponse) VisitPutGitSourceStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutGitSourceStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutGitSourceStatusdefaultApplicationProblemPlusJSONResponse) VisitPutGitSourceStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListNetworksRequestObject struct {
 	Params ListNetworksParams
 }
@@ -3708,15 +8486,25 @@ type ListNetworksResponseObject interface {
 	VisitListNetworksResponse(w http.ResponseWriter) error
 }
 
-type ListNetworks200JSONResponse NetworkList
+type ListNetworks200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListNetworks200JSONResponse struct {
+	Body    NetworkList
+	Headers ListNetworks200ResponseHeaders
+}
 
 func (response ListNetworks200JSONResponse) VisitListNetworksResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3724,6 +8512,7 @@ func (response ListNetworks200JSONResponse) VisitListNetworksResponse(w http.Res
 
 type ListNetworks200ApplicationxNdjsonResponse struct {
 	Body          io.Reader
+	Headers       ListNetworks200ResponseHeaders
 	ContentLength int64
 }
 
@@ -3733,6 +8522,8 @@ func (response ListNetworks200ApplicationxNdjsonResponse) VisitListNetworksRespo
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {
@@ -3783,7 +8574,8 @@ func (response ListNetworksdefaultApplicationProblemPlusJSONResponse) VisitListN
 }
 
 type CreateNetworkRequestObject struct {
-	Body *CreateNetworkJSONRequestBody
+	Params CreateNetworkParams
+	Body   *CreateNetworkJSONRequestBody
 }
 
 type CreateNetworkResponseObject interface {
@@ -3791,7 +8583,9 @@ type CreateNetworkResponseObject interface {
 }
 
 type CreateNetwork201ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
 }
 
 type CreateNetwork201JSONResponse struct {
@@ -3806,7 +8600,9 @@ func (response CreateNetwork201JSONResponse) VisitCreateNetworkResponse(w http.R
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3839,7 +8635,8 @@ type DeleteNetworkResponseObject interface {
 }
 
 type DeleteNetwork200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type DeleteNetwork200JSONResponse struct {
@@ -3854,6 +8651,7 @@ func (response DeleteNetwork200JSONResponse) VisitDeleteNetworkResponse(w http.R
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -3886,7 +8684,9 @@ type GetNetworkResponseObject interface {
 }
 
 type GetNetwork200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetNetwork200JSONResponse struct {
@@ -3901,7 +8701,9 @@ func (response GetNetwork200JSONResponse) VisitGetNetworkResponse(w http.Respons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -3924,66 +8726,146 @@ func (response GetNetworkdefaultApplicationProblemPlusJSONResponse) VisitGetNetw
 	return err
 }
 
-type ApplyNetworkRequestObject struct {
-	Name   string `json:"name"`
-	Params ApplyNetworkParams
-	Body   *ApplyNetworkJSONRequestBody
+type PatchNetworkRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchNetworkParams
+	ApplicationApplyPatchPlusJSONBody *PatchNetworkApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchNetworkApplicationMergePatchPlusJSONRequestBody
 }
 
-type ApplyNetworkResponseObject interface {
-	VisitApplyNetworkResponse(w http.ResponseWriter) error
+type PatchNetworkResponseObject interface {
+	VisitPatchNetworkResponse(w http.ResponseWriter) error
 }
 
-type ApplyNetwork200ResponseHeaders struct {
-	ETag string
+type PatchNetwork200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyNetwork200JSONResponse struct {
+type PatchNetwork200JSONResponse struct {
 	Body    Network
-	Headers ApplyNetwork200ResponseHeaders
+	Headers PatchNetwork200ResponseHeaders
 }
 
-func (response ApplyNetwork200JSONResponse) VisitApplyNetworkResponse(w http.ResponseWriter) error {
+func (response PatchNetwork200JSONResponse) VisitPatchNetworkResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyNetwork201ResponseHeaders struct {
-	ETag string
+type PatchNetwork201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyNetwork201JSONResponse struct {
+type PatchNetwork201JSONResponse struct {
 	Body    Network
-	Headers ApplyNetwork201ResponseHeaders
+	Headers PatchNetwork201ResponseHeaders
 }
 
-func (response ApplyNetwork201JSONResponse) VisitApplyNetworkResponse(w http.ResponseWriter) error {
+func (response PatchNetwork201JSONResponse) VisitPatchNetworkResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyNetworkdefaultApplicationProblemPlusJSONResponse struct {
+type PatchNetworkdefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response ApplyNetworkdefaultApplicationProblemPlusJSONResponse) VisitApplyNetworkResponse(w http.ResponseWriter) error {
+func (response PatchNetworkdefaultApplicationProblemPlusJSONResponse) VisitPatchNetworkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceNetworkRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceNetworkParams
+	Body   *ReplaceNetworkJSONRequestBody
+}
+
+type ReplaceNetworkResponseObject interface {
+	VisitReplaceNetworkResponse(w http.ResponseWriter) error
+}
+
+type ReplaceNetwork200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceNetwork200JSONResponse struct {
+	Body    Network
+	Headers ReplaceNetwork200ResponseHeaders
+}
+
+func (response ReplaceNetwork200JSONResponse) VisitReplaceNetworkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceNetwork201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceNetwork201JSONResponse struct {
+	Body    Network
+	Headers ReplaceNetwork201ResponseHeaders
+}
+
+func (response ReplaceNetwork201JSONResponse) VisitReplaceNetworkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceNetworkdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceNetworkdefaultApplicationProblemPlusJSONResponse) VisitReplaceNetworkResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4004,7 +8886,9 @@ type GetNetworkStatusResponseObject interface {
 }
 
 type GetNetworkStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetNetworkStatus200JSONResponse struct {
@@ -4019,7 +8903,9 @@ func (response GetNetworkStatus200JSONResponse) VisitGetNetworkStatusResponse(w 
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -4053,7 +8939,8 @@ type PutNetworkStatusResponseObject interface {
 }
 
 type PutNetworkStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type PutNetworkStatus200JSONResponse struct {
@@ -4068,6 +8955,7 @@ func (response PutNetworkStatus200JSONResponse) VisitPutNetworkStatusResponse(w 
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -4099,15 +8987,25 @@ type ListNodesResponseObject interface {
 	VisitListNodesResponse(w http.ResponseWriter) error
 }
 
-type ListNodes200JSONResponse NodeList
+type ListNodes200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListNodes200JSONResponse struct {
+	Body    NodeList
+	Headers ListNodes200ResponseHeaders
+}
 
 func (response ListNodes200JSONResponse) VisitListNodesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -4115,6 +9013,7 @@ func (response ListNodes200JSONResponse) VisitListNodesResponse(w http.ResponseW
 
 type ListNodes200ApplicationxNdjsonResponse struct {
 	Body          io.Reader
+	Headers       ListNodes200ResponseHeaders
 	ContentLength int64
 }
 
@@ -4124,6 +9023,8 @@ func (response ListNodes200ApplicationxNdjsonResponse) VisitListNodesResponse(w 
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
 	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 
 	if closer, ok := response.Body.(io.ReadCloser); ok {
@@ -4174,7 +9075,8 @@ func (response ListNodesdefaultApplicationProblemPlusJSONResponse) VisitListNode
 }
 
 type CreateNodeRequestObject struct {
-	Body *CreateNodeJSONRequestBody
+	Params CreateNodeParams
+	Body   *CreateNodeJSONRequestBody
 }
 
 type CreateNodeResponseObject interface {
@@ -4182,7 +9084,9 @@ type CreateNodeResponseObject interface {
 }
 
 type CreateNode201ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
 }
 
 type CreateNode201JSONResponse struct {
@@ -4197,7 +9101,9 @@ func (response CreateNode201JSONResponse) VisitCreateNodeResponse(w http.Respons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
@@ -4230,7 +9136,8 @@ type DeleteNodeResponseObject interface {
 }
 
 type DeleteNode200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type DeleteNode200JSONResponse struct {
@@ -4245,6 +9152,7 @@ func (response DeleteNode200JSONResponse) VisitDeleteNodeResponse(w http.Respons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -4277,7 +9185,9 @@ type GetNodeResponseObject interface {
 }
 
 type GetNode200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetNode200JSONResponse struct {
@@ -4292,7 +9202,9 @@ func (response GetNode200JSONResponse) VisitGetNodeResponse(w http.ResponseWrite
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -4315,66 +9227,146 @@ func (response GetNodedefaultApplicationProblemPlusJSONResponse) VisitGetNodeRes
 	return err
 }
 
-type ApplyNodeRequestObject struct {
-	Name   string `json:"name"`
-	Params ApplyNodeParams
-	Body   *ApplyNodeJSONRequestBody
+type PatchNodeRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchNodeParams
+	ApplicationApplyPatchPlusJSONBody *PatchNodeApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchNodeApplicationMergePatchPlusJSONRequestBody
 }
 
-type ApplyNodeResponseObject interface {
-	VisitApplyNodeResponse(w http.ResponseWriter) error
+type PatchNodeResponseObject interface {
+	VisitPatchNodeResponse(w http.ResponseWriter) error
 }
 
-type ApplyNode200ResponseHeaders struct {
-	ETag string
+type PatchNode200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyNode200JSONResponse struct {
+type PatchNode200JSONResponse struct {
 	Body    Node
-	Headers ApplyNode200ResponseHeaders
+	Headers PatchNode200ResponseHeaders
 }
 
-func (response ApplyNode200JSONResponse) VisitApplyNodeResponse(w http.ResponseWriter) error {
+func (response PatchNode200JSONResponse) VisitPatchNodeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyNode201ResponseHeaders struct {
-	ETag string
+type PatchNode201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
 }
 
-type ApplyNode201JSONResponse struct {
+type PatchNode201JSONResponse struct {
 	Body    Node
-	Headers ApplyNode201ResponseHeaders
+	Headers PatchNode201ResponseHeaders
 }
 
-func (response ApplyNode201JSONResponse) VisitApplyNodeResponse(w http.ResponseWriter) error {
+func (response PatchNode201JSONResponse) VisitPatchNodeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
-type ApplyNodedefaultApplicationProblemPlusJSONResponse struct {
+type PatchNodedefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
-func (response ApplyNodedefaultApplicationProblemPlusJSONResponse) VisitApplyNodeResponse(w http.ResponseWriter) error {
+func (response PatchNodedefaultApplicationProblemPlusJSONResponse) VisitPatchNodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceNodeRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceNodeParams
+	Body   *ReplaceNodeJSONRequestBody
+}
+
+type ReplaceNodeResponseObject interface {
+	VisitReplaceNodeResponse(w http.ResponseWriter) error
+}
+
+type ReplaceNode200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceNode200JSONResponse struct {
+	Body    Node
+	Headers ReplaceNode200ResponseHeaders
+}
+
+func (response ReplaceNode200JSONResponse) VisitReplaceNodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceNode201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceNode201JSONResponse struct {
+	Body    Node
+	Headers ReplaceNode201ResponseHeaders
+}
+
+func (response ReplaceNode201JSONResponse) VisitReplaceNodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceNodedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceNodedefaultApplicationProblemPlusJSONResponse) VisitReplaceNodeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4395,7 +9387,9 @@ type GetNodeStatusResponseObject interface {
 }
 
 type GetNodeStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
 }
 
 type GetNodeStatus200JSONResponse struct {
@@ -4410,7 +9404,9 @@ func (response GetNodeStatus200JSONResponse) VisitGetNodeStatusResponse(w http.R
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -4444,7 +9440,8 @@ type PutNodeStatusResponseObject interface {
 }
 
 type PutNodeStatus200ResponseHeaders struct {
-	ETag string
+	CyphonicDryRun string
+	ETag           string
 }
 
 type PutNodeStatus200JSONResponse struct {
@@ -4459,6 +9456,7 @@ func (response PutNodeStatus200JSONResponse) VisitPutNodeStatusResponse(w http.R
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -4471,6 +9469,1238 @@ type PutNodeStatusdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PutNodeStatusdefaultApplicationProblemPlusJSONResponse) VisitPutNodeStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePlanRequestObject struct {
+	Body *CreatePlanJSONRequestBody
+}
+
+type CreatePlanResponseObject interface {
+	VisitCreatePlanResponse(w http.ResponseWriter) error
+}
+
+type CreatePlan200JSONResponse Plan
+
+func (response CreatePlan200JSONResponse) VisitCreatePlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePlandefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreatePlandefaultApplicationProblemPlusJSONResponse) VisitCreatePlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReachabilityRequestObject struct {
+	Params GetReachabilityParams
+}
+
+type GetReachabilityResponseObject interface {
+	VisitGetReachabilityResponse(w http.ResponseWriter) error
+}
+
+type GetReachability200JSONResponse Reachability
+
+func (response GetReachability200JSONResponse) VisitGetReachabilityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReachabilitydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetReachabilitydefaultApplicationProblemPlusJSONResponse) VisitGetReachabilityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRestoreRequestObject struct {
+	Params CreateRestoreParams
+	Body   io.Reader
+}
+
+type CreateRestoreResponseObject interface {
+	VisitCreateRestoreResponse(w http.ResponseWriter) error
+}
+
+type CreateRestore200JSONResponse RestoreReport
+
+func (response CreateRestore200JSONResponse) VisitCreateRestoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRestoredefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateRestoredefaultApplicationProblemPlusJSONResponse) VisitCreateRestoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRoleBindingsRequestObject struct {
+	Params ListRoleBindingsParams
+}
+
+type ListRoleBindingsResponseObject interface {
+	VisitListRoleBindingsResponse(w http.ResponseWriter) error
+}
+
+type ListRoleBindings200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListRoleBindings200JSONResponse struct {
+	Body    RoleBindingList
+	Headers ListRoleBindings200ResponseHeaders
+}
+
+func (response ListRoleBindings200JSONResponse) VisitListRoleBindingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRoleBindings200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ListRoleBindings200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListRoleBindings200ApplicationxNdjsonResponse) VisitListRoleBindingsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListRoleBindingsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRoleBindingsdefaultApplicationProblemPlusJSONResponse) VisitListRoleBindingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRoleBindingRequestObject struct {
+	Params CreateRoleBindingParams
+	Body   *CreateRoleBindingJSONRequestBody
+}
+
+type CreateRoleBindingResponseObject interface {
+	VisitCreateRoleBindingResponse(w http.ResponseWriter) error
+}
+
+type CreateRoleBinding201ResponseHeaders struct {
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
+}
+
+type CreateRoleBinding201JSONResponse struct {
+	Body    RoleBinding
+	Headers CreateRoleBinding201ResponseHeaders
+}
+
+func (response CreateRoleBinding201JSONResponse) VisitCreateRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRoleBindingdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateRoleBindingdefaultApplicationProblemPlusJSONResponse) VisitCreateRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRoleBindingRequestObject struct {
+	Name   string `json:"name"`
+	Params DeleteRoleBindingParams
+}
+
+type DeleteRoleBindingResponseObject interface {
+	VisitDeleteRoleBindingResponse(w http.ResponseWriter) error
+}
+
+type DeleteRoleBinding200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type DeleteRoleBinding200JSONResponse struct {
+	Body    RoleBinding
+	Headers DeleteRoleBinding200ResponseHeaders
+}
+
+func (response DeleteRoleBinding200JSONResponse) VisitDeleteRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRoleBindingdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteRoleBindingdefaultApplicationProblemPlusJSONResponse) VisitDeleteRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRoleBindingRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetRoleBindingResponseObject interface {
+	VisitGetRoleBindingResponse(w http.ResponseWriter) error
+}
+
+type GetRoleBinding200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetRoleBinding200JSONResponse struct {
+	Body    RoleBinding
+	Headers GetRoleBinding200ResponseHeaders
+}
+
+func (response GetRoleBinding200JSONResponse) VisitGetRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRoleBindingdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRoleBindingdefaultApplicationProblemPlusJSONResponse) VisitGetRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchRoleBindingRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchRoleBindingParams
+	ApplicationApplyPatchPlusJSONBody *PatchRoleBindingApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchRoleBindingApplicationMergePatchPlusJSONRequestBody
+}
+
+type PatchRoleBindingResponseObject interface {
+	VisitPatchRoleBindingResponse(w http.ResponseWriter) error
+}
+
+type PatchRoleBinding200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchRoleBinding200JSONResponse struct {
+	Body    RoleBinding
+	Headers PatchRoleBinding200ResponseHeaders
+}
+
+func (response PatchRoleBinding200JSONResponse) VisitPatchRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchRoleBinding201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchRoleBinding201JSONResponse struct {
+	Body    RoleBinding
+	Headers PatchRoleBinding201ResponseHeaders
+}
+
+func (response PatchRoleBinding201JSONResponse) VisitPatchRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchRoleBindingdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PatchRoleBindingdefaultApplicationProblemPlusJSONResponse) VisitPatchRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRoleBindingRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceRoleBindingParams
+	Body   *ReplaceRoleBindingJSONRequestBody
+}
+
+type ReplaceRoleBindingResponseObject interface {
+	VisitReplaceRoleBindingResponse(w http.ResponseWriter) error
+}
+
+type ReplaceRoleBinding200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceRoleBinding200JSONResponse struct {
+	Body    RoleBinding
+	Headers ReplaceRoleBinding200ResponseHeaders
+}
+
+func (response ReplaceRoleBinding200JSONResponse) VisitReplaceRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRoleBinding201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceRoleBinding201JSONResponse struct {
+	Body    RoleBinding
+	Headers ReplaceRoleBinding201ResponseHeaders
+}
+
+func (response ReplaceRoleBinding201JSONResponse) VisitReplaceRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRoleBindingdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceRoleBindingdefaultApplicationProblemPlusJSONResponse) VisitReplaceRoleBindingResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRoleBindingStatusRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetRoleBindingStatusResponseObject interface {
+	VisitGetRoleBindingStatusResponse(w http.ResponseWriter) error
+}
+
+type GetRoleBindingStatus200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetRoleBindingStatus200JSONResponse struct {
+	Body    RoleBinding
+	Headers GetRoleBindingStatus200ResponseHeaders
+}
+
+func (response GetRoleBindingStatus200JSONResponse) VisitGetRoleBindingStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRoleBindingStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRoleBindingStatusdefaultApplicationProblemPlusJSONResponse) VisitGetRoleBindingStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutRoleBindingStatusRequestObject struct {
+	Name   string `json:"name"`
+	Params PutRoleBindingStatusParams
+	Body   *PutRoleBindingStatusJSONRequestBody
+}
+
+type PutRoleBindingStatusResponseObject interface {
+	VisitPutRoleBindingStatusResponse(w http.ResponseWriter) error
+}
+
+type PutRoleBindingStatus200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PutRoleBindingStatus200JSONResponse struct {
+	Body    RoleBinding
+	Headers PutRoleBindingStatus200ResponseHeaders
+}
+
+func (response PutRoleBindingStatus200JSONResponse) VisitPutRoleBindingStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutRoleBindingStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutRoleBindingStatusdefaultApplicationProblemPlusJSONResponse) VisitPutRoleBindingStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRolesRequestObject struct {
+	Params ListRolesParams
+}
+
+type ListRolesResponseObject interface {
+	VisitListRolesResponse(w http.ResponseWriter) error
+}
+
+type ListRoles200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListRoles200JSONResponse struct {
+	Body    RoleList
+	Headers ListRoles200ResponseHeaders
+}
+
+func (response ListRoles200JSONResponse) VisitListRolesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRoles200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ListRoles200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListRoles200ApplicationxNdjsonResponse) VisitListRolesResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListRolesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRolesdefaultApplicationProblemPlusJSONResponse) VisitListRolesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRoleRequestObject struct {
+	Params CreateRoleParams
+	Body   *CreateRoleJSONRequestBody
+}
+
+type CreateRoleResponseObject interface {
+	VisitCreateRoleResponse(w http.ResponseWriter) error
+}
+
+type CreateRole201ResponseHeaders struct {
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
+}
+
+type CreateRole201JSONResponse struct {
+	Body    Role
+	Headers CreateRole201ResponseHeaders
+}
+
+func (response CreateRole201JSONResponse) VisitCreateRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRoledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateRoledefaultApplicationProblemPlusJSONResponse) VisitCreateRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRoleRequestObject struct {
+	Name   string `json:"name"`
+	Params DeleteRoleParams
+}
+
+type DeleteRoleResponseObject interface {
+	VisitDeleteRoleResponse(w http.ResponseWriter) error
+}
+
+type DeleteRole200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type DeleteRole200JSONResponse struct {
+	Body    Role
+	Headers DeleteRole200ResponseHeaders
+}
+
+func (response DeleteRole200JSONResponse) VisitDeleteRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRoledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteRoledefaultApplicationProblemPlusJSONResponse) VisitDeleteRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRoleRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetRoleResponseObject interface {
+	VisitGetRoleResponse(w http.ResponseWriter) error
+}
+
+type GetRole200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetRole200JSONResponse struct {
+	Body    Role
+	Headers GetRole200ResponseHeaders
+}
+
+func (response GetRole200JSONResponse) VisitGetRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRoledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRoledefaultApplicationProblemPlusJSONResponse) VisitGetRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchRoleRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchRoleParams
+	ApplicationApplyPatchPlusJSONBody *PatchRoleApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchRoleApplicationMergePatchPlusJSONRequestBody
+}
+
+type PatchRoleResponseObject interface {
+	VisitPatchRoleResponse(w http.ResponseWriter) error
+}
+
+type PatchRole200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchRole200JSONResponse struct {
+	Body    Role
+	Headers PatchRole200ResponseHeaders
+}
+
+func (response PatchRole200JSONResponse) VisitPatchRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchRole201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchRole201JSONResponse struct {
+	Body    Role
+	Headers PatchRole201ResponseHeaders
+}
+
+func (response PatchRole201JSONResponse) VisitPatchRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchRoledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PatchRoledefaultApplicationProblemPlusJSONResponse) VisitPatchRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRoleRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceRoleParams
+	Body   *ReplaceRoleJSONRequestBody
+}
+
+type ReplaceRoleResponseObject interface {
+	VisitReplaceRoleResponse(w http.ResponseWriter) error
+}
+
+type ReplaceRole200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceRole200JSONResponse struct {
+	Body    Role
+	Headers ReplaceRole200ResponseHeaders
+}
+
+func (response ReplaceRole200JSONResponse) VisitReplaceRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRole201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceRole201JSONResponse struct {
+	Body    Role
+	Headers ReplaceRole201ResponseHeaders
+}
+
+func (response ReplaceRole201JSONResponse) VisitReplaceRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRoledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceRoledefaultApplicationProblemPlusJSONResponse) VisitReplaceRoleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRoleStatusRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetRoleStatusResponseObject interface {
+	VisitGetRoleStatusResponse(w http.ResponseWriter) error
+}
+
+type GetRoleStatus200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetRoleStatus200JSONResponse struct {
+	Body    Role
+	Headers GetRoleStatus200ResponseHeaders
+}
+
+func (response GetRoleStatus200JSONResponse) VisitGetRoleStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRoleStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRoleStatusdefaultApplicationProblemPlusJSONResponse) VisitGetRoleStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutRoleStatusRequestObject struct {
+	Name   string `json:"name"`
+	Params PutRoleStatusParams
+	Body   *PutRoleStatusJSONRequestBody
+}
+
+type PutRoleStatusResponseObject interface {
+	VisitPutRoleStatusResponse(w http.ResponseWriter) error
+}
+
+type PutRoleStatus200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PutRoleStatus200JSONResponse struct {
+	Body    Role
+	Headers PutRoleStatus200ResponseHeaders
+}
+
+func (response PutRoleStatus200JSONResponse) VisitPutRoleStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutRoleStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutRoleStatusdefaultApplicationProblemPlusJSONResponse) VisitPutRoleStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTelemetryMetricsRequestObject struct {
+	Params GetTelemetryMetricsParams
+}
+
+type GetTelemetryMetricsResponseObject interface {
+	VisitGetTelemetryMetricsResponse(w http.ResponseWriter) error
+}
+
+type GetTelemetryMetrics200TextResponse openapi_types.File
+
+func (response GetTelemetryMetrics200TextResponse) VisitGetTelemetryMetricsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(200)
+
+	_, err := w.Write([]byte(fmt.Sprint(response)))
+	return err
+}
+
+type GetTelemetryMetricsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetTelemetryMetricsdefaultApplicationProblemPlusJSONResponse) VisitGetTelemetryMetricsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTelemetryTargetsRequestObject struct {
+}
+
+type GetTelemetryTargetsResponseObject interface {
+	VisitGetTelemetryTargetsResponse(w http.ResponseWriter) error
+}
+
+type GetTelemetryTargets200JSONResponse []TargetGroup
+
+func (response GetTelemetryTargets200JSONResponse) VisitGetTelemetryTargetsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTelemetryTargetsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetTelemetryTargetsdefaultApplicationProblemPlusJSONResponse) VisitGetTelemetryTargetsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetWhoamiRequestObject struct {
+}
+
+type GetWhoamiResponseObject interface {
+	VisitGetWhoamiResponse(w http.ResponseWriter) error
+}
+
+type GetWhoami200JSONResponse Whoami
+
+func (response GetWhoami200JSONResponse) VisitGetWhoamiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetWhoamidefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetWhoamidefaultApplicationProblemPlusJSONResponse) VisitGetWhoamiResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4591,6 +10821,33 @@ func (response GetReadyzdefaultApplicationProblemPlusJSONResponse) VisitGetReady
 	return err
 }
 
+type GetReferenceRequestObject struct {
+}
+
+type GetReferenceResponseObject interface {
+	VisitGetReferenceResponse(w http.ResponseWriter) error
+}
+
+type GetReference200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetReference200TexthtmlResponse) VisitGetReferenceResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// ListAccessPolicies List or watch accesspolicies
@@ -4605,15 +10862,21 @@ type StrictServerInterface interface {
 	// GetAccessPolicy Read an AccessPolicy
 	// (GET /api/v1/accesspolicies/{name})
 	GetAccessPolicy(ctx context.Context, request GetAccessPolicyRequestObject) (GetAccessPolicyResponseObject, error)
-	// ApplyAccessPolicy Create or update an AccessPolicy
+	// PatchAccessPolicy Change or apply an AccessPolicy
+	// (PATCH /api/v1/accesspolicies/{name})
+	PatchAccessPolicy(ctx context.Context, request PatchAccessPolicyRequestObject) (PatchAccessPolicyResponseObject, error)
+	// ReplaceAccessPolicy Create or replace an AccessPolicy
 	// (PUT /api/v1/accesspolicies/{name})
-	ApplyAccessPolicy(ctx context.Context, request ApplyAccessPolicyRequestObject) (ApplyAccessPolicyResponseObject, error)
+	ReplaceAccessPolicy(ctx context.Context, request ReplaceAccessPolicyRequestObject) (ReplaceAccessPolicyResponseObject, error)
 	// GetAccessPolicyStatus Read the status of an AccessPolicy
 	// (GET /api/v1/accesspolicies/{name}/status)
 	GetAccessPolicyStatus(ctx context.Context, request GetAccessPolicyStatusRequestObject) (GetAccessPolicyStatusResponseObject, error)
 	// PutAccessPolicyStatus Write the status of an AccessPolicy
 	// (PUT /api/v1/accesspolicies/{name}/status)
 	PutAccessPolicyStatus(ctx context.Context, request PutAccessPolicyStatusRequestObject) (PutAccessPolicyStatusResponseObject, error)
+	// CreateAccessReview May the subject of the request do something
+	// (POST /api/v1/accessreviews)
+	CreateAccessReview(ctx context.Context, request CreateAccessReviewRequestObject) (CreateAccessReviewResponseObject, error)
 	// ListAdapters List or watch adapters
 	// (GET /api/v1/adapters)
 	ListAdapters(ctx context.Context, request ListAdaptersRequestObject) (ListAdaptersResponseObject, error)
@@ -4626,21 +10889,57 @@ type StrictServerInterface interface {
 	// GetAdapter Read an Adapter
 	// (GET /api/v1/adapters/{name})
 	GetAdapter(ctx context.Context, request GetAdapterRequestObject) (GetAdapterResponseObject, error)
-	// ApplyAdapter Create or update an Adapter
+	// PatchAdapter Change or apply an Adapter
+	// (PATCH /api/v1/adapters/{name})
+	PatchAdapter(ctx context.Context, request PatchAdapterRequestObject) (PatchAdapterResponseObject, error)
+	// ReplaceAdapter Create or replace an Adapter
 	// (PUT /api/v1/adapters/{name})
-	ApplyAdapter(ctx context.Context, request ApplyAdapterRequestObject) (ApplyAdapterResponseObject, error)
+	ReplaceAdapter(ctx context.Context, request ReplaceAdapterRequestObject) (ReplaceAdapterResponseObject, error)
 	// ListAdapterGeneralNodes List or watch the general nodes of an adapter
 	// (GET /api/v1/adapters/{name}/generalnodes)
 	ListAdapterGeneralNodes(ctx context.Context, request ListAdapterGeneralNodesRequestObject) (ListAdapterGeneralNodesResponseObject, error)
 	// PutAdapterGeneralNodeStatus Write the status of a general node of an adapter
 	// (PUT /api/v1/adapters/{name}/generalnodes/{generalNode}/status)
 	PutAdapterGeneralNodeStatus(ctx context.Context, request PutAdapterGeneralNodeStatusRequestObject) (PutAdapterGeneralNodeStatusResponseObject, error)
+	// PushAdapterMetrics Push the metrics of an adapter
+	// (POST /api/v1/adapters/{name}/metrics)
+	PushAdapterMetrics(ctx context.Context, request PushAdapterMetricsRequestObject) (PushAdapterMetricsResponseObject, error)
 	// GetAdapterStatus Read the status of an Adapter
 	// (GET /api/v1/adapters/{name}/status)
 	GetAdapterStatus(ctx context.Context, request GetAdapterStatusRequestObject) (GetAdapterStatusResponseObject, error)
 	// PutAdapterStatus Write the status of an Adapter
 	// (PUT /api/v1/adapters/{name}/status)
 	PutAdapterStatus(ctx context.Context, request PutAdapterStatusRequestObject) (PutAdapterStatusResponseObject, error)
+	// ListAPITokens List or watch apitokens
+	// (GET /api/v1/apitokens)
+	ListAPITokens(ctx context.Context, request ListAPITokensRequestObject) (ListAPITokensResponseObject, error)
+	// CreateAPIToken Create an APIToken
+	// (POST /api/v1/apitokens)
+	CreateAPIToken(ctx context.Context, request CreateAPITokenRequestObject) (CreateAPITokenResponseObject, error)
+	// DeleteAPIToken Delete an APIToken
+	// (DELETE /api/v1/apitokens/{name})
+	DeleteAPIToken(ctx context.Context, request DeleteAPITokenRequestObject) (DeleteAPITokenResponseObject, error)
+	// GetAPIToken Read an APIToken
+	// (GET /api/v1/apitokens/{name})
+	GetAPIToken(ctx context.Context, request GetAPITokenRequestObject) (GetAPITokenResponseObject, error)
+	// PatchAPIToken Change or apply an APIToken
+	// (PATCH /api/v1/apitokens/{name})
+	PatchAPIToken(ctx context.Context, request PatchAPITokenRequestObject) (PatchAPITokenResponseObject, error)
+	// ReplaceAPIToken Create or replace an APIToken
+	// (PUT /api/v1/apitokens/{name})
+	ReplaceAPIToken(ctx context.Context, request ReplaceAPITokenRequestObject) (ReplaceAPITokenResponseObject, error)
+	// GetAPITokenStatus Read the status of an APIToken
+	// (GET /api/v1/apitokens/{name}/status)
+	GetAPITokenStatus(ctx context.Context, request GetAPITokenStatusRequestObject) (GetAPITokenStatusResponseObject, error)
+	// PutAPITokenStatus Write the status of an APIToken
+	// (PUT /api/v1/apitokens/{name}/status)
+	PutAPITokenStatus(ctx context.Context, request PutAPITokenStatusRequestObject) (PutAPITokenStatusResponseObject, error)
+	// ListAuditRecords Read the audit log
+	// (GET /api/v1/audit)
+	ListAuditRecords(ctx context.Context, request ListAuditRecordsRequestObject) (ListAuditRecordsResponseObject, error)
+	// GetBackup Back up everything
+	// (GET /api/v1/backup)
+	GetBackup(ctx context.Context, request GetBackupRequestObject) (GetBackupResponseObject, error)
 	// ListCloudServices List or watch cloudservices
 	// (GET /api/v1/cloudservices)
 	ListCloudServices(ctx context.Context, request ListCloudServicesRequestObject) (ListCloudServicesResponseObject, error)
@@ -4653,9 +10952,12 @@ type StrictServerInterface interface {
 	// GetCloudService Read a CloudService
 	// (GET /api/v1/cloudservices/{name})
 	GetCloudService(ctx context.Context, request GetCloudServiceRequestObject) (GetCloudServiceResponseObject, error)
-	// ApplyCloudService Create or update a CloudService
+	// PatchCloudService Change or apply a CloudService
+	// (PATCH /api/v1/cloudservices/{name})
+	PatchCloudService(ctx context.Context, request PatchCloudServiceRequestObject) (PatchCloudServiceResponseObject, error)
+	// ReplaceCloudService Create or replace a CloudService
 	// (PUT /api/v1/cloudservices/{name})
-	ApplyCloudService(ctx context.Context, request ApplyCloudServiceRequestObject) (ApplyCloudServiceResponseObject, error)
+	ReplaceCloudService(ctx context.Context, request ReplaceCloudServiceRequestObject) (ReplaceCloudServiceResponseObject, error)
 	// GetCloudServiceStatus Read the status of a CloudService
 	// (GET /api/v1/cloudservices/{name}/status)
 	GetCloudServiceStatus(ctx context.Context, request GetCloudServiceStatusRequestObject) (GetCloudServiceStatusResponseObject, error)
@@ -4674,15 +10976,24 @@ type StrictServerInterface interface {
 	// GetEnrollmentToken Read an EnrollmentToken
 	// (GET /api/v1/enrollmenttokens/{name})
 	GetEnrollmentToken(ctx context.Context, request GetEnrollmentTokenRequestObject) (GetEnrollmentTokenResponseObject, error)
-	// ApplyEnrollmentToken Create or update an EnrollmentToken
+	// PatchEnrollmentToken Change or apply an EnrollmentToken
+	// (PATCH /api/v1/enrollmenttokens/{name})
+	PatchEnrollmentToken(ctx context.Context, request PatchEnrollmentTokenRequestObject) (PatchEnrollmentTokenResponseObject, error)
+	// ReplaceEnrollmentToken Create or replace an EnrollmentToken
 	// (PUT /api/v1/enrollmenttokens/{name})
-	ApplyEnrollmentToken(ctx context.Context, request ApplyEnrollmentTokenRequestObject) (ApplyEnrollmentTokenResponseObject, error)
+	ReplaceEnrollmentToken(ctx context.Context, request ReplaceEnrollmentTokenRequestObject) (ReplaceEnrollmentTokenResponseObject, error)
 	// GetEnrollmentTokenStatus Read the status of an EnrollmentToken
 	// (GET /api/v1/enrollmenttokens/{name}/status)
 	GetEnrollmentTokenStatus(ctx context.Context, request GetEnrollmentTokenStatusRequestObject) (GetEnrollmentTokenStatusResponseObject, error)
 	// PutEnrollmentTokenStatus Write the status of an EnrollmentToken
 	// (PUT /api/v1/enrollmenttokens/{name}/status)
 	PutEnrollmentTokenStatus(ctx context.Context, request PutEnrollmentTokenStatusRequestObject) (PutEnrollmentTokenStatusResponseObject, error)
+	// ListEvents List or watch events
+	// (GET /api/v1/events)
+	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
+	// GetEvent Read an Event
+	// (GET /api/v1/events/{name})
+	GetEvent(ctx context.Context, request GetEventRequestObject) (GetEventResponseObject, error)
 	// ListGeneralNodes List or watch generalnodes
 	// (GET /api/v1/generalnodes)
 	ListGeneralNodes(ctx context.Context, request ListGeneralNodesRequestObject) (ListGeneralNodesResponseObject, error)
@@ -4695,15 +11006,42 @@ type StrictServerInterface interface {
 	// GetGeneralNode Read a GeneralNode
 	// (GET /api/v1/generalnodes/{name})
 	GetGeneralNode(ctx context.Context, request GetGeneralNodeRequestObject) (GetGeneralNodeResponseObject, error)
-	// ApplyGeneralNode Create or update a GeneralNode
+	// PatchGeneralNode Change or apply a GeneralNode
+	// (PATCH /api/v1/generalnodes/{name})
+	PatchGeneralNode(ctx context.Context, request PatchGeneralNodeRequestObject) (PatchGeneralNodeResponseObject, error)
+	// ReplaceGeneralNode Create or replace a GeneralNode
 	// (PUT /api/v1/generalnodes/{name})
-	ApplyGeneralNode(ctx context.Context, request ApplyGeneralNodeRequestObject) (ApplyGeneralNodeResponseObject, error)
+	ReplaceGeneralNode(ctx context.Context, request ReplaceGeneralNodeRequestObject) (ReplaceGeneralNodeResponseObject, error)
 	// GetGeneralNodeStatus Read the status of a GeneralNode
 	// (GET /api/v1/generalnodes/{name}/status)
 	GetGeneralNodeStatus(ctx context.Context, request GetGeneralNodeStatusRequestObject) (GetGeneralNodeStatusResponseObject, error)
 	// PutGeneralNodeStatus Write the status of a GeneralNode
 	// (PUT /api/v1/generalnodes/{name}/status)
 	PutGeneralNodeStatus(ctx context.Context, request PutGeneralNodeStatusRequestObject) (PutGeneralNodeStatusResponseObject, error)
+	// ListGitSources List or watch gitsources
+	// (GET /api/v1/gitsources)
+	ListGitSources(ctx context.Context, request ListGitSourcesRequestObject) (ListGitSourcesResponseObject, error)
+	// CreateGitSource Create a GitSource
+	// (POST /api/v1/gitsources)
+	CreateGitSource(ctx context.Context, request CreateGitSourceRequestObject) (CreateGitSourceResponseObject, error)
+	// DeleteGitSource Delete a GitSource
+	// (DELETE /api/v1/gitsources/{name})
+	DeleteGitSource(ctx context.Context, request DeleteGitSourceRequestObject) (DeleteGitSourceResponseObject, error)
+	// GetGitSource Read a GitSource
+	// (GET /api/v1/gitsources/{name})
+	GetGitSource(ctx context.Context, request GetGitSourceRequestObject) (GetGitSourceResponseObject, error)
+	// PatchGitSource Change or apply a GitSource
+	// (PATCH /api/v1/gitsources/{name})
+	PatchGitSource(ctx context.Context, request PatchGitSourceRequestObject) (PatchGitSourceResponseObject, error)
+	// ReplaceGitSource Create or replace a GitSource
+	// (PUT /api/v1/gitsources/{name})
+	ReplaceGitSource(ctx context.Context, request ReplaceGitSourceRequestObject) (ReplaceGitSourceResponseObject, error)
+	// GetGitSourceStatus Read the status of a GitSource
+	// (GET /api/v1/gitsources/{name}/status)
+	GetGitSourceStatus(ctx context.Context, request GetGitSourceStatusRequestObject) (GetGitSourceStatusResponseObject, error)
+	// PutGitSourceStatus Write the status of a GitSource
+	// (PUT /api/v1/gitsources/{name}/status)
+	PutGitSourceStatus(ctx context.Context, request PutGitSourceStatusRequestObject) (PutGitSourceStatusResponseObject, error)
 	// ListNetworks List or watch networks
 	// (GET /api/v1/networks)
 	ListNetworks(ctx context.Context, request ListNetworksRequestObject) (ListNetworksResponseObject, error)
@@ -4716,9 +11054,12 @@ type StrictServerInterface interface {
 	// GetNetwork Read a Network
 	// (GET /api/v1/networks/{name})
 	GetNetwork(ctx context.Context, request GetNetworkRequestObject) (GetNetworkResponseObject, error)
-	// ApplyNetwork Create or update a Network
+	// PatchNetwork Change or apply a Network
+	// (PATCH /api/v1/networks/{name})
+	PatchNetwork(ctx context.Context, request PatchNetworkRequestObject) (PatchNetworkResponseObject, error)
+	// ReplaceNetwork Create or replace a Network
 	// (PUT /api/v1/networks/{name})
-	ApplyNetwork(ctx context.Context, request ApplyNetworkRequestObject) (ApplyNetworkResponseObject, error)
+	ReplaceNetwork(ctx context.Context, request ReplaceNetworkRequestObject) (ReplaceNetworkResponseObject, error)
 	// GetNetworkStatus Read the status of a Network
 	// (GET /api/v1/networks/{name}/status)
 	GetNetworkStatus(ctx context.Context, request GetNetworkStatusRequestObject) (GetNetworkStatusResponseObject, error)
@@ -4737,19 +11078,88 @@ type StrictServerInterface interface {
 	// GetNode Read a Node
 	// (GET /api/v1/nodes/{name})
 	GetNode(ctx context.Context, request GetNodeRequestObject) (GetNodeResponseObject, error)
-	// ApplyNode Create or update a Node
+	// PatchNode Change or apply a Node
+	// (PATCH /api/v1/nodes/{name})
+	PatchNode(ctx context.Context, request PatchNodeRequestObject) (PatchNodeResponseObject, error)
+	// ReplaceNode Create or replace a Node
 	// (PUT /api/v1/nodes/{name})
-	ApplyNode(ctx context.Context, request ApplyNodeRequestObject) (ApplyNodeResponseObject, error)
+	ReplaceNode(ctx context.Context, request ReplaceNodeRequestObject) (ReplaceNodeResponseObject, error)
 	// GetNodeStatus Read the status of a Node
 	// (GET /api/v1/nodes/{name}/status)
 	GetNodeStatus(ctx context.Context, request GetNodeStatusRequestObject) (GetNodeStatusResponseObject, error)
 	// PutNodeStatus Write the status of a Node
 	// (PUT /api/v1/nodes/{name}/status)
 	PutNodeStatus(ctx context.Context, request PutNodeStatusRequestObject) (PutNodeStatusResponseObject, error)
+	// CreatePlan What would these changes do
+	// (POST /api/v1/plans)
+	CreatePlan(ctx context.Context, request CreatePlanRequestObject) (CreatePlanResponseObject, error)
+	// GetReachability May one device open flows to another
+	// (GET /api/v1/reachability)
+	GetReachability(ctx context.Context, request GetReachabilityRequestObject) (GetReachabilityResponseObject, error)
+	// CreateRestore Restore a backup
+	// (POST /api/v1/restore)
+	CreateRestore(ctx context.Context, request CreateRestoreRequestObject) (CreateRestoreResponseObject, error)
+	// ListRoleBindings List or watch rolebindings
+	// (GET /api/v1/rolebindings)
+	ListRoleBindings(ctx context.Context, request ListRoleBindingsRequestObject) (ListRoleBindingsResponseObject, error)
+	// CreateRoleBinding Create a RoleBinding
+	// (POST /api/v1/rolebindings)
+	CreateRoleBinding(ctx context.Context, request CreateRoleBindingRequestObject) (CreateRoleBindingResponseObject, error)
+	// DeleteRoleBinding Delete a RoleBinding
+	// (DELETE /api/v1/rolebindings/{name})
+	DeleteRoleBinding(ctx context.Context, request DeleteRoleBindingRequestObject) (DeleteRoleBindingResponseObject, error)
+	// GetRoleBinding Read a RoleBinding
+	// (GET /api/v1/rolebindings/{name})
+	GetRoleBinding(ctx context.Context, request GetRoleBindingRequestObject) (GetRoleBindingResponseObject, error)
+	// PatchRoleBinding Change or apply a RoleBinding
+	// (PATCH /api/v1/rolebindings/{name})
+	PatchRoleBinding(ctx context.Context, request PatchRoleBindingRequestObject) (PatchRoleBindingResponseObject, error)
+	// ReplaceRoleBinding Create or replace a RoleBinding
+	// (PUT /api/v1/rolebindings/{name})
+	ReplaceRoleBinding(ctx context.Context, request ReplaceRoleBindingRequestObject) (ReplaceRoleBindingResponseObject, error)
+	// GetRoleBindingStatus Read the status of a RoleBinding
+	// (GET /api/v1/rolebindings/{name}/status)
+	GetRoleBindingStatus(ctx context.Context, request GetRoleBindingStatusRequestObject) (GetRoleBindingStatusResponseObject, error)
+	// PutRoleBindingStatus Write the status of a RoleBinding
+	// (PUT /api/v1/rolebindings/{name}/status)
+	PutRoleBindingStatus(ctx context.Context, request PutRoleBindingStatusRequestObject) (PutRoleBindingStatusResponseObject, error)
+	// ListRoles List or watch roles
+	// (GET /api/v1/roles)
+	ListRoles(ctx context.Context, request ListRolesRequestObject) (ListRolesResponseObject, error)
+	// CreateRole Create a Role
+	// (POST /api/v1/roles)
+	CreateRole(ctx context.Context, request CreateRoleRequestObject) (CreateRoleResponseObject, error)
+	// DeleteRole Delete a Role
+	// (DELETE /api/v1/roles/{name})
+	DeleteRole(ctx context.Context, request DeleteRoleRequestObject) (DeleteRoleResponseObject, error)
+	// GetRole Read a Role
+	// (GET /api/v1/roles/{name})
+	GetRole(ctx context.Context, request GetRoleRequestObject) (GetRoleResponseObject, error)
+	// PatchRole Change or apply a Role
+	// (PATCH /api/v1/roles/{name})
+	PatchRole(ctx context.Context, request PatchRoleRequestObject) (PatchRoleResponseObject, error)
+	// ReplaceRole Create or replace a Role
+	// (PUT /api/v1/roles/{name})
+	ReplaceRole(ctx context.Context, request ReplaceRoleRequestObject) (ReplaceRoleResponseObject, error)
+	// GetRoleStatus Read the status of a Role
+	// (GET /api/v1/roles/{name}/status)
+	GetRoleStatus(ctx context.Context, request GetRoleStatusRequestObject) (GetRoleStatusResponseObject, error)
+	// PutRoleStatus Write the status of a Role
+	// (PUT /api/v1/roles/{name}/status)
+	PutRoleStatus(ctx context.Context, request PutRoleStatusRequestObject) (PutRoleStatusResponseObject, error)
+	// GetTelemetryMetrics Metrics of the adapters that push to this manager
+	// (GET /api/v1/telemetry/metrics)
+	GetTelemetryMetrics(ctx context.Context, request GetTelemetryMetricsRequestObject) (GetTelemetryMetricsResponseObject, error)
+	// GetTelemetryTargets Targets for the HTTP service discovery of Prometheus
+	// (GET /api/v1/telemetry/targets)
+	GetTelemetryTargets(ctx context.Context, request GetTelemetryTargetsRequestObject) (GetTelemetryTargetsResponseObject, error)
+	// GetWhoami Who is asking
+	// (GET /api/v1/whoami)
+	GetWhoami(ctx context.Context, request GetWhoamiRequestObject) (GetWhoamiResponseObject, error)
 	// GetLivez Is the process alive
 	// (GET /livez)
 	GetLivez(ctx context.Context, request GetLivezRequestObject) (GetLivezResponseObject, error)
-	// GetMetrics Metrics for Prometheus
+	// GetMetrics Metrics of this manager for Prometheus
 	// (GET /metrics)
 	GetMetrics(ctx context.Context, request GetMetricsRequestObject) (GetMetricsResponseObject, error)
 	// GetOpenAPI This specification
@@ -4758,6 +11168,9 @@ type StrictServerInterface interface {
 	// GetReadyz Can requests be served
 	// (GET /readyz)
 	GetReadyz(ctx context.Context, request GetReadyzRequestObject) (GetReadyzResponseObject, error)
+	// GetReference This specification as a page for people
+	// (GET /reference)
+	GetReference(ctx context.Context, request GetReferenceRequestObject) (GetReferenceResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx echo.Context, request any) (any, error)
@@ -4798,8 +11211,10 @@ func (sh *strictHandler) ListAccessPolicies(ctx echo.Context, params ListAccessP
 }
 
 // CreateAccessPolicy operation middleware
-func (sh *strictHandler) CreateAccessPolicy(ctx echo.Context) error {
+func (sh *strictHandler) CreateAccessPolicy(ctx echo.Context, params CreateAccessPolicyParams) error {
 	var request CreateAccessPolicyRequestObject
+
+	request.Params = params
 
 	var body CreateAccessPolicyJSONRequestBody
 	var err error
@@ -4894,14 +11309,90 @@ func (sh *strictHandler) GetAccessPolicy(ctx echo.Context, name string) error {
 	return nil
 }
 
-// ApplyAccessPolicy operation middleware
-func (sh *strictHandler) ApplyAccessPolicy(ctx echo.Context, name string, params ApplyAccessPolicyParams) error {
-	var request ApplyAccessPolicyRequestObject
+// PatchAccessPolicy operation middleware
+func (sh *strictHandler) PatchAccessPolicy(ctx echo.Context, name string, params PatchAccessPolicyParams) error {
+	var request PatchAccessPolicyRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchAccessPolicyApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchAccessPolicyApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchAccessPolicy(ctx.Request().Context(), request.(PatchAccessPolicyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchAccessPolicy")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchAccessPolicyResponseObject); ok {
+		return validResponse.VisitPatchAccessPolicyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceAccessPolicy operation middleware
+func (sh *strictHandler) ReplaceAccessPolicy(ctx echo.Context, name string, params ReplaceAccessPolicyParams) error {
+	var request ReplaceAccessPolicyRequestObject
 
 	request.Name = name
 	request.Params = params
 
-	var body ApplyAccessPolicyJSONRequestBody
+	var body ReplaceAccessPolicyJSONRequestBody
 	var err error
 	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
 		// A request validator built on kin-openapi's openapi3filter with
@@ -4925,18 +11416,18 @@ func (sh *strictHandler) ApplyAccessPolicy(ctx echo.Context, name string, params
 	request.Body = &body
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ApplyAccessPolicy(ctx.Request().Context(), request.(ApplyAccessPolicyRequestObject))
+		return sh.ssi.ReplaceAccessPolicy(ctx.Request().Context(), request.(ReplaceAccessPolicyRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ApplyAccessPolicy")
+		handler = middleware(handler, "ReplaceAccessPolicy")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ApplyAccessPolicyResponseObject); ok {
-		return validResponse.VisitApplyAccessPolicyResponse(ctx.Response())
+	} else if validResponse, ok := response.(ReplaceAccessPolicyResponseObject); ok {
+		return validResponse.VisitReplaceAccessPolicyResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -5017,6 +11508,52 @@ func (sh *strictHandler) PutAccessPolicyStatus(ctx echo.Context, name string, pa
 	return nil
 }
 
+// CreateAccessReview operation middleware
+func (sh *strictHandler) CreateAccessReview(ctx echo.Context) error {
+	var request CreateAccessReviewRequestObject
+
+	var body CreateAccessReviewJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateAccessReview(ctx.Request().Context(), request.(CreateAccessReviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateAccessReview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateAccessReviewResponseObject); ok {
+		return validResponse.VisitCreateAccessReviewResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListAdapters operation middleware
 func (sh *strictHandler) ListAdapters(ctx echo.Context, params ListAdaptersParams) error {
 	var request ListAdaptersRequestObject
@@ -5043,8 +11580,10 @@ func (sh *strictHandler) ListAdapters(ctx echo.Context, params ListAdaptersParam
 }
 
 // CreateAdapter operation middleware
-func (sh *strictHandler) CreateAdapter(ctx echo.Context) error {
+func (sh *strictHandler) CreateAdapter(ctx echo.Context, params CreateAdapterParams) error {
 	var request CreateAdapterRequestObject
+
+	request.Params = params
 
 	var body CreateAdapterJSONRequestBody
 	var err error
@@ -5139,14 +11678,90 @@ func (sh *strictHandler) GetAdapter(ctx echo.Context, name string) error {
 	return nil
 }
 
-// ApplyAdapter operation middleware
-func (sh *strictHandler) ApplyAdapter(ctx echo.Context, name string, params ApplyAdapterParams) error {
-	var request ApplyAdapterRequestObject
+// PatchAdapter operation middleware
+func (sh *strictHandler) PatchAdapter(ctx echo.Context, name string, params PatchAdapterParams) error {
+	var request PatchAdapterRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchAdapterApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchAdapterApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchAdapter(ctx.Request().Context(), request.(PatchAdapterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchAdapter")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchAdapterResponseObject); ok {
+		return validResponse.VisitPatchAdapterResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceAdapter operation middleware
+func (sh *strictHandler) ReplaceAdapter(ctx echo.Context, name string, params ReplaceAdapterParams) error {
+	var request ReplaceAdapterRequestObject
 
 	request.Name = name
 	request.Params = params
 
-	var body ApplyAdapterJSONRequestBody
+	var body ReplaceAdapterJSONRequestBody
 	var err error
 	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
 		// A request validator built on kin-openapi's openapi3filter with
@@ -5170,18 +11785,18 @@ func (sh *strictHandler) ApplyAdapter(ctx echo.Context, name string, params Appl
 	request.Body = &body
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ApplyAdapter(ctx.Request().Context(), request.(ApplyAdapterRequestObject))
+		return sh.ssi.ReplaceAdapter(ctx.Request().Context(), request.(ReplaceAdapterRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ApplyAdapter")
+		handler = middleware(handler, "ReplaceAdapter")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ApplyAdapterResponseObject); ok {
-		return validResponse.VisitApplyAdapterResponse(ctx.Response())
+	} else if validResponse, ok := response.(ReplaceAdapterResponseObject); ok {
+		return validResponse.VisitReplaceAdapterResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -5263,6 +11878,34 @@ func (sh *strictHandler) PutAdapterGeneralNodeStatus(ctx echo.Context, name stri
 	return nil
 }
 
+// PushAdapterMetrics operation middleware
+func (sh *strictHandler) PushAdapterMetrics(ctx echo.Context, name string, params PushAdapterMetricsParams) error {
+	var request PushAdapterMetricsRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	request.Body = ctx.Request().Body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PushAdapterMetrics(ctx.Request().Context(), request.(PushAdapterMetricsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PushAdapterMetrics")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PushAdapterMetricsResponseObject); ok {
+		return validResponse.VisitPushAdapterMetricsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // GetAdapterStatus operation middleware
 func (sh *strictHandler) GetAdapterStatus(ctx echo.Context, name string) error {
 	var request GetAdapterStatusRequestObject
@@ -5337,6 +11980,379 @@ func (sh *strictHandler) PutAdapterStatus(ctx echo.Context, name string, params 
 	return nil
 }
 
+// ListAPITokens operation middleware
+func (sh *strictHandler) ListAPITokens(ctx echo.Context, params ListAPITokensParams) error {
+	var request ListAPITokensRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAPITokens(ctx.Request().Context(), request.(ListAPITokensRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAPITokens")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAPITokensResponseObject); ok {
+		return validResponse.VisitListAPITokensResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateAPIToken operation middleware
+func (sh *strictHandler) CreateAPIToken(ctx echo.Context, params CreateAPITokenParams) error {
+	var request CreateAPITokenRequestObject
+
+	request.Params = params
+
+	var body CreateAPITokenJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateAPIToken(ctx.Request().Context(), request.(CreateAPITokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateAPIToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateAPITokenResponseObject); ok {
+		return validResponse.VisitCreateAPITokenResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteAPIToken operation middleware
+func (sh *strictHandler) DeleteAPIToken(ctx echo.Context, name string, params DeleteAPITokenParams) error {
+	var request DeleteAPITokenRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteAPIToken(ctx.Request().Context(), request.(DeleteAPITokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteAPIToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteAPITokenResponseObject); ok {
+		return validResponse.VisitDeleteAPITokenResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAPIToken operation middleware
+func (sh *strictHandler) GetAPIToken(ctx echo.Context, name string) error {
+	var request GetAPITokenRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAPIToken(ctx.Request().Context(), request.(GetAPITokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAPIToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAPITokenResponseObject); ok {
+		return validResponse.VisitGetAPITokenResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PatchAPIToken operation middleware
+func (sh *strictHandler) PatchAPIToken(ctx echo.Context, name string, params PatchAPITokenParams) error {
+	var request PatchAPITokenRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchAPITokenApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchAPITokenApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchAPIToken(ctx.Request().Context(), request.(PatchAPITokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchAPIToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchAPITokenResponseObject); ok {
+		return validResponse.VisitPatchAPITokenResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceAPIToken operation middleware
+func (sh *strictHandler) ReplaceAPIToken(ctx echo.Context, name string, params ReplaceAPITokenParams) error {
+	var request ReplaceAPITokenRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ReplaceAPITokenJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplaceAPIToken(ctx.Request().Context(), request.(ReplaceAPITokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplaceAPIToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplaceAPITokenResponseObject); ok {
+		return validResponse.VisitReplaceAPITokenResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAPITokenStatus operation middleware
+func (sh *strictHandler) GetAPITokenStatus(ctx echo.Context, name string) error {
+	var request GetAPITokenStatusRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAPITokenStatus(ctx.Request().Context(), request.(GetAPITokenStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAPITokenStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAPITokenStatusResponseObject); ok {
+		return validResponse.VisitGetAPITokenStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutAPITokenStatus operation middleware
+func (sh *strictHandler) PutAPITokenStatus(ctx echo.Context, name string, params PutAPITokenStatusParams) error {
+	var request PutAPITokenStatusRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body PutAPITokenStatusJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutAPITokenStatus(ctx.Request().Context(), request.(PutAPITokenStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutAPITokenStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutAPITokenStatusResponseObject); ok {
+		return validResponse.VisitPutAPITokenStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListAuditRecords operation middleware
+func (sh *strictHandler) ListAuditRecords(ctx echo.Context, params ListAuditRecordsParams) error {
+	var request ListAuditRecordsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAuditRecords(ctx.Request().Context(), request.(ListAuditRecordsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAuditRecords")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAuditRecordsResponseObject); ok {
+		return validResponse.VisitListAuditRecordsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetBackup operation middleware
+func (sh *strictHandler) GetBackup(ctx echo.Context, params GetBackupParams) error {
+	var request GetBackupRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBackup(ctx.Request().Context(), request.(GetBackupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBackup")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetBackupResponseObject); ok {
+		return validResponse.VisitGetBackupResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListCloudServices operation middleware
 func (sh *strictHandler) ListCloudServices(ctx echo.Context, params ListCloudServicesParams) error {
 	var request ListCloudServicesRequestObject
@@ -5363,8 +12379,10 @@ func (sh *strictHandler) ListCloudServices(ctx echo.Context, params ListCloudSer
 }
 
 // CreateCloudService operation middleware
-func (sh *strictHandler) CreateCloudService(ctx echo.Context) error {
+func (sh *strictHandler) CreateCloudService(ctx echo.Context, params CreateCloudServiceParams) error {
 	var request CreateCloudServiceRequestObject
+
+	request.Params = params
 
 	var body CreateCloudServiceJSONRequestBody
 	var err error
@@ -5459,14 +12477,90 @@ func (sh *strictHandler) GetCloudService(ctx echo.Context, name string) error {
 	return nil
 }
 
-// ApplyCloudService operation middleware
-func (sh *strictHandler) ApplyCloudService(ctx echo.Context, name string, params ApplyCloudServiceParams) error {
-	var request ApplyCloudServiceRequestObject
+// PatchCloudService operation middleware
+func (sh *strictHandler) PatchCloudService(ctx echo.Context, name string, params PatchCloudServiceParams) error {
+	var request PatchCloudServiceRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchCloudServiceApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchCloudServiceApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchCloudService(ctx.Request().Context(), request.(PatchCloudServiceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchCloudService")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchCloudServiceResponseObject); ok {
+		return validResponse.VisitPatchCloudServiceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceCloudService operation middleware
+func (sh *strictHandler) ReplaceCloudService(ctx echo.Context, name string, params ReplaceCloudServiceParams) error {
+	var request ReplaceCloudServiceRequestObject
 
 	request.Name = name
 	request.Params = params
 
-	var body ApplyCloudServiceJSONRequestBody
+	var body ReplaceCloudServiceJSONRequestBody
 	var err error
 	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
 		// A request validator built on kin-openapi's openapi3filter with
@@ -5490,18 +12584,18 @@ func (sh *strictHandler) ApplyCloudService(ctx echo.Context, name string, params
 	request.Body = &body
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ApplyCloudService(ctx.Request().Context(), request.(ApplyCloudServiceRequestObject))
+		return sh.ssi.ReplaceCloudService(ctx.Request().Context(), request.(ReplaceCloudServiceRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ApplyCloudService")
+		handler = middleware(handler, "ReplaceCloudService")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ApplyCloudServiceResponseObject); ok {
-		return validResponse.VisitApplyCloudServiceResponse(ctx.Response())
+	} else if validResponse, ok := response.(ReplaceCloudServiceResponseObject); ok {
+		return validResponse.VisitReplaceCloudServiceResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -5608,8 +12702,10 @@ func (sh *strictHandler) ListEnrollmentTokens(ctx echo.Context, params ListEnrol
 }
 
 // CreateEnrollmentToken operation middleware
-func (sh *strictHandler) CreateEnrollmentToken(ctx echo.Context) error {
+func (sh *strictHandler) CreateEnrollmentToken(ctx echo.Context, params CreateEnrollmentTokenParams) error {
 	var request CreateEnrollmentTokenRequestObject
+
+	request.Params = params
 
 	var body CreateEnrollmentTokenJSONRequestBody
 	var err error
@@ -5704,14 +12800,90 @@ func (sh *strictHandler) GetEnrollmentToken(ctx echo.Context, name string) error
 	return nil
 }
 
-// ApplyEnrollmentToken operation middleware
-func (sh *strictHandler) ApplyEnrollmentToken(ctx echo.Context, name string, params ApplyEnrollmentTokenParams) error {
-	var request ApplyEnrollmentTokenRequestObject
+// PatchEnrollmentToken operation middleware
+func (sh *strictHandler) PatchEnrollmentToken(ctx echo.Context, name string, params PatchEnrollmentTokenParams) error {
+	var request PatchEnrollmentTokenRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchEnrollmentTokenApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchEnrollmentTokenApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchEnrollmentToken(ctx.Request().Context(), request.(PatchEnrollmentTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchEnrollmentToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchEnrollmentTokenResponseObject); ok {
+		return validResponse.VisitPatchEnrollmentTokenResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceEnrollmentToken operation middleware
+func (sh *strictHandler) ReplaceEnrollmentToken(ctx echo.Context, name string, params ReplaceEnrollmentTokenParams) error {
+	var request ReplaceEnrollmentTokenRequestObject
 
 	request.Name = name
 	request.Params = params
 
-	var body ApplyEnrollmentTokenJSONRequestBody
+	var body ReplaceEnrollmentTokenJSONRequestBody
 	var err error
 	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
 		// A request validator built on kin-openapi's openapi3filter with
@@ -5735,18 +12907,18 @@ func (sh *strictHandler) ApplyEnrollmentToken(ctx echo.Context, name string, par
 	request.Body = &body
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ApplyEnrollmentToken(ctx.Request().Context(), request.(ApplyEnrollmentTokenRequestObject))
+		return sh.ssi.ReplaceEnrollmentToken(ctx.Request().Context(), request.(ReplaceEnrollmentTokenRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ApplyEnrollmentToken")
+		handler = middleware(handler, "ReplaceEnrollmentToken")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ApplyEnrollmentTokenResponseObject); ok {
-		return validResponse.VisitApplyEnrollmentTokenResponse(ctx.Response())
+	} else if validResponse, ok := response.(ReplaceEnrollmentTokenResponseObject); ok {
+		return validResponse.VisitReplaceEnrollmentTokenResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -5827,6 +12999,56 @@ func (sh *strictHandler) PutEnrollmentTokenStatus(ctx echo.Context, name string,
 	return nil
 }
 
+// ListEvents operation middleware
+func (sh *strictHandler) ListEvents(ctx echo.Context, params ListEventsParams) error {
+	var request ListEventsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEvents(ctx.Request().Context(), request.(ListEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEvents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListEventsResponseObject); ok {
+		return validResponse.VisitListEventsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetEvent operation middleware
+func (sh *strictHandler) GetEvent(ctx echo.Context, name string) error {
+	var request GetEventRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEvent(ctx.Request().Context(), request.(GetEventRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEvent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetEventResponseObject); ok {
+		return validResponse.VisitGetEventResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListGeneralNodes operation middleware
 func (sh *strictHandler) ListGeneralNodes(ctx echo.Context, params ListGeneralNodesParams) error {
 	var request ListGeneralNodesRequestObject
@@ -5853,8 +13075,10 @@ func (sh *strictHandler) ListGeneralNodes(ctx echo.Context, params ListGeneralNo
 }
 
 // CreateGeneralNode operation middleware
-func (sh *strictHandler) CreateGeneralNode(ctx echo.Context) error {
+func (sh *strictHandler) CreateGeneralNode(ctx echo.Context, params CreateGeneralNodeParams) error {
 	var request CreateGeneralNodeRequestObject
+
+	request.Params = params
 
 	var body CreateGeneralNodeJSONRequestBody
 	var err error
@@ -5949,14 +13173,90 @@ func (sh *strictHandler) GetGeneralNode(ctx echo.Context, name string) error {
 	return nil
 }
 
-// ApplyGeneralNode operation middleware
-func (sh *strictHandler) ApplyGeneralNode(ctx echo.Context, name string, params ApplyGeneralNodeParams) error {
-	var request ApplyGeneralNodeRequestObject
+// PatchGeneralNode operation middleware
+func (sh *strictHandler) PatchGeneralNode(ctx echo.Context, name string, params PatchGeneralNodeParams) error {
+	var request PatchGeneralNodeRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchGeneralNodeApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchGeneralNodeApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchGeneralNode(ctx.Request().Context(), request.(PatchGeneralNodeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchGeneralNode")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchGeneralNodeResponseObject); ok {
+		return validResponse.VisitPatchGeneralNodeResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceGeneralNode operation middleware
+func (sh *strictHandler) ReplaceGeneralNode(ctx echo.Context, name string, params ReplaceGeneralNodeParams) error {
+	var request ReplaceGeneralNodeRequestObject
 
 	request.Name = name
 	request.Params = params
 
-	var body ApplyGeneralNodeJSONRequestBody
+	var body ReplaceGeneralNodeJSONRequestBody
 	var err error
 	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
 		// A request validator built on kin-openapi's openapi3filter with
@@ -5980,18 +13280,18 @@ func (sh *strictHandler) ApplyGeneralNode(ctx echo.Context, name string, params 
 	request.Body = &body
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ApplyGeneralNode(ctx.Request().Context(), request.(ApplyGeneralNodeRequestObject))
+		return sh.ssi.ReplaceGeneralNode(ctx.Request().Context(), request.(ReplaceGeneralNodeRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ApplyGeneralNode")
+		handler = middleware(handler, "ReplaceGeneralNode")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ApplyGeneralNodeResponseObject); ok {
-		return validResponse.VisitApplyGeneralNodeResponse(ctx.Response())
+	} else if validResponse, ok := response.(ReplaceGeneralNodeResponseObject); ok {
+		return validResponse.VisitReplaceGeneralNodeResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -6072,6 +13372,329 @@ func (sh *strictHandler) PutGeneralNodeStatus(ctx echo.Context, name string, par
 	return nil
 }
 
+// ListGitSources operation middleware
+func (sh *strictHandler) ListGitSources(ctx echo.Context, params ListGitSourcesParams) error {
+	var request ListGitSourcesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListGitSources(ctx.Request().Context(), request.(ListGitSourcesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListGitSources")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListGitSourcesResponseObject); ok {
+		return validResponse.VisitListGitSourcesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateGitSource operation middleware
+func (sh *strictHandler) CreateGitSource(ctx echo.Context, params CreateGitSourceParams) error {
+	var request CreateGitSourceRequestObject
+
+	request.Params = params
+
+	var body CreateGitSourceJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateGitSource(ctx.Request().Context(), request.(CreateGitSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateGitSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateGitSourceResponseObject); ok {
+		return validResponse.VisitCreateGitSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteGitSource operation middleware
+func (sh *strictHandler) DeleteGitSource(ctx echo.Context, name string, params DeleteGitSourceParams) error {
+	var request DeleteGitSourceRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteGitSource(ctx.Request().Context(), request.(DeleteGitSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteGitSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteGitSourceResponseObject); ok {
+		return validResponse.VisitDeleteGitSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetGitSource operation middleware
+func (sh *strictHandler) GetGitSource(ctx echo.Context, name string) error {
+	var request GetGitSourceRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetGitSource(ctx.Request().Context(), request.(GetGitSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetGitSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetGitSourceResponseObject); ok {
+		return validResponse.VisitGetGitSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PatchGitSource operation middleware
+func (sh *strictHandler) PatchGitSource(ctx echo.Context, name string, params PatchGitSourceParams) error {
+	var request PatchGitSourceRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchGitSourceApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchGitSourceApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchGitSource(ctx.Request().Context(), request.(PatchGitSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchGitSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchGitSourceResponseObject); ok {
+		return validResponse.VisitPatchGitSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceGitSource operation middleware
+func (sh *strictHandler) ReplaceGitSource(ctx echo.Context, name string, params ReplaceGitSourceParams) error {
+	var request ReplaceGitSourceRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ReplaceGitSourceJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplaceGitSource(ctx.Request().Context(), request.(ReplaceGitSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplaceGitSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplaceGitSourceResponseObject); ok {
+		return validResponse.VisitReplaceGitSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetGitSourceStatus operation middleware
+func (sh *strictHandler) GetGitSourceStatus(ctx echo.Context, name string) error {
+	var request GetGitSourceStatusRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetGitSourceStatus(ctx.Request().Context(), request.(GetGitSourceStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetGitSourceStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetGitSourceStatusResponseObject); ok {
+		return validResponse.VisitGetGitSourceStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutGitSourceStatus operation middleware
+func (sh *strictHandler) PutGitSourceStatus(ctx echo.Context, name string, params PutGitSourceStatusParams) error {
+	var request PutGitSourceStatusRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body PutGitSourceStatusJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutGitSourceStatus(ctx.Request().Context(), request.(PutGitSourceStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutGitSourceStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutGitSourceStatusResponseObject); ok {
+		return validResponse.VisitPutGitSourceStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListNetworks operation middleware
 func (sh *strictHandler) ListNetworks(ctx echo.Context, params ListNetworksParams) error {
 	var request ListNetworksRequestObject
@@ -6098,8 +13721,10 @@ func (sh *strictHandler) ListNetworks(ctx echo.Context, params ListNetworksParam
 }
 
 // CreateNetwork operation middleware
-func (sh *strictHandler) CreateNetwork(ctx echo.Context) error {
+func (sh *strictHandler) CreateNetwork(ctx echo.Context, params CreateNetworkParams) error {
 	var request CreateNetworkRequestObject
+
+	request.Params = params
 
 	var body CreateNetworkJSONRequestBody
 	var err error
@@ -6194,14 +13819,90 @@ func (sh *strictHandler) GetNetwork(ctx echo.Context, name string) error {
 	return nil
 }
 
-// ApplyNetwork operation middleware
-func (sh *strictHandler) ApplyNetwork(ctx echo.Context, name string, params ApplyNetworkParams) error {
-	var request ApplyNetworkRequestObject
+// PatchNetwork operation middleware
+func (sh *strictHandler) PatchNetwork(ctx echo.Context, name string, params PatchNetworkParams) error {
+	var request PatchNetworkRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchNetworkApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchNetworkApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchNetwork(ctx.Request().Context(), request.(PatchNetworkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchNetwork")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchNetworkResponseObject); ok {
+		return validResponse.VisitPatchNetworkResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceNetwork operation middleware
+func (sh *strictHandler) ReplaceNetwork(ctx echo.Context, name string, params ReplaceNetworkParams) error {
+	var request ReplaceNetworkRequestObject
 
 	request.Name = name
 	request.Params = params
 
-	var body ApplyNetworkJSONRequestBody
+	var body ReplaceNetworkJSONRequestBody
 	var err error
 	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
 		// A request validator built on kin-openapi's openapi3filter with
@@ -6225,18 +13926,18 @@ func (sh *strictHandler) ApplyNetwork(ctx echo.Context, name string, params Appl
 	request.Body = &body
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ApplyNetwork(ctx.Request().Context(), request.(ApplyNetworkRequestObject))
+		return sh.ssi.ReplaceNetwork(ctx.Request().Context(), request.(ReplaceNetworkRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ApplyNetwork")
+		handler = middleware(handler, "ReplaceNetwork")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ApplyNetworkResponseObject); ok {
-		return validResponse.VisitApplyNetworkResponse(ctx.Response())
+	} else if validResponse, ok := response.(ReplaceNetworkResponseObject); ok {
+		return validResponse.VisitReplaceNetworkResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -6343,8 +14044,10 @@ func (sh *strictHandler) ListNodes(ctx echo.Context, params ListNodesParams) err
 }
 
 // CreateNode operation middleware
-func (sh *strictHandler) CreateNode(ctx echo.Context) error {
+func (sh *strictHandler) CreateNode(ctx echo.Context, params CreateNodeParams) error {
 	var request CreateNodeRequestObject
+
+	request.Params = params
 
 	var body CreateNodeJSONRequestBody
 	var err error
@@ -6439,14 +14142,90 @@ func (sh *strictHandler) GetNode(ctx echo.Context, name string) error {
 	return nil
 }
 
-// ApplyNode operation middleware
-func (sh *strictHandler) ApplyNode(ctx echo.Context, name string, params ApplyNodeParams) error {
-	var request ApplyNodeRequestObject
+// PatchNode operation middleware
+func (sh *strictHandler) PatchNode(ctx echo.Context, name string, params PatchNodeParams) error {
+	var request PatchNodeRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchNodeApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchNodeApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchNode(ctx.Request().Context(), request.(PatchNodeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchNode")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchNodeResponseObject); ok {
+		return validResponse.VisitPatchNodeResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceNode operation middleware
+func (sh *strictHandler) ReplaceNode(ctx echo.Context, name string, params ReplaceNodeParams) error {
+	var request ReplaceNodeRequestObject
 
 	request.Name = name
 	request.Params = params
 
-	var body ApplyNodeJSONRequestBody
+	var body ReplaceNodeJSONRequestBody
 	var err error
 	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
 		// A request validator built on kin-openapi's openapi3filter with
@@ -6470,18 +14249,18 @@ func (sh *strictHandler) ApplyNode(ctx echo.Context, name string, params ApplyNo
 	request.Body = &body
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ApplyNode(ctx.Request().Context(), request.(ApplyNodeRequestObject))
+		return sh.ssi.ReplaceNode(ctx.Request().Context(), request.(ReplaceNodeRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ApplyNode")
+		handler = middleware(handler, "ReplaceNode")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		return err
-	} else if validResponse, ok := response.(ApplyNodeResponseObject); ok {
-		return validResponse.VisitApplyNodeResponse(ctx.Response())
+	} else if validResponse, ok := response.(ReplaceNodeResponseObject); ok {
+		return validResponse.VisitReplaceNodeResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -6556,6 +14335,821 @@ func (sh *strictHandler) PutNodeStatus(ctx echo.Context, name string, params Put
 		return err
 	} else if validResponse, ok := response.(PutNodeStatusResponseObject); ok {
 		return validResponse.VisitPutNodeStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreatePlan operation middleware
+func (sh *strictHandler) CreatePlan(ctx echo.Context) error {
+	var request CreatePlanRequestObject
+
+	var body CreatePlanJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreatePlan(ctx.Request().Context(), request.(CreatePlanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreatePlan")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreatePlanResponseObject); ok {
+		return validResponse.VisitCreatePlanResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetReachability operation middleware
+func (sh *strictHandler) GetReachability(ctx echo.Context, params GetReachabilityParams) error {
+	var request GetReachabilityRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReachability(ctx.Request().Context(), request.(GetReachabilityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReachability")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReachabilityResponseObject); ok {
+		return validResponse.VisitGetReachabilityResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateRestore operation middleware
+func (sh *strictHandler) CreateRestore(ctx echo.Context, params CreateRestoreParams) error {
+	var request CreateRestoreRequestObject
+
+	request.Params = params
+
+	request.Body = ctx.Request().Body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateRestore(ctx.Request().Context(), request.(CreateRestoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateRestore")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateRestoreResponseObject); ok {
+		return validResponse.VisitCreateRestoreResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListRoleBindings operation middleware
+func (sh *strictHandler) ListRoleBindings(ctx echo.Context, params ListRoleBindingsParams) error {
+	var request ListRoleBindingsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRoleBindings(ctx.Request().Context(), request.(ListRoleBindingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRoleBindings")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListRoleBindingsResponseObject); ok {
+		return validResponse.VisitListRoleBindingsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateRoleBinding operation middleware
+func (sh *strictHandler) CreateRoleBinding(ctx echo.Context, params CreateRoleBindingParams) error {
+	var request CreateRoleBindingRequestObject
+
+	request.Params = params
+
+	var body CreateRoleBindingJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateRoleBinding(ctx.Request().Context(), request.(CreateRoleBindingRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateRoleBinding")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateRoleBindingResponseObject); ok {
+		return validResponse.VisitCreateRoleBindingResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteRoleBinding operation middleware
+func (sh *strictHandler) DeleteRoleBinding(ctx echo.Context, name string, params DeleteRoleBindingParams) error {
+	var request DeleteRoleBindingRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteRoleBinding(ctx.Request().Context(), request.(DeleteRoleBindingRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteRoleBinding")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteRoleBindingResponseObject); ok {
+		return validResponse.VisitDeleteRoleBindingResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetRoleBinding operation middleware
+func (sh *strictHandler) GetRoleBinding(ctx echo.Context, name string) error {
+	var request GetRoleBindingRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRoleBinding(ctx.Request().Context(), request.(GetRoleBindingRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRoleBinding")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetRoleBindingResponseObject); ok {
+		return validResponse.VisitGetRoleBindingResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PatchRoleBinding operation middleware
+func (sh *strictHandler) PatchRoleBinding(ctx echo.Context, name string, params PatchRoleBindingParams) error {
+	var request PatchRoleBindingRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchRoleBindingApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchRoleBindingApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchRoleBinding(ctx.Request().Context(), request.(PatchRoleBindingRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchRoleBinding")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchRoleBindingResponseObject); ok {
+		return validResponse.VisitPatchRoleBindingResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceRoleBinding operation middleware
+func (sh *strictHandler) ReplaceRoleBinding(ctx echo.Context, name string, params ReplaceRoleBindingParams) error {
+	var request ReplaceRoleBindingRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ReplaceRoleBindingJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplaceRoleBinding(ctx.Request().Context(), request.(ReplaceRoleBindingRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplaceRoleBinding")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplaceRoleBindingResponseObject); ok {
+		return validResponse.VisitReplaceRoleBindingResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetRoleBindingStatus operation middleware
+func (sh *strictHandler) GetRoleBindingStatus(ctx echo.Context, name string) error {
+	var request GetRoleBindingStatusRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRoleBindingStatus(ctx.Request().Context(), request.(GetRoleBindingStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRoleBindingStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetRoleBindingStatusResponseObject); ok {
+		return validResponse.VisitGetRoleBindingStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutRoleBindingStatus operation middleware
+func (sh *strictHandler) PutRoleBindingStatus(ctx echo.Context, name string, params PutRoleBindingStatusParams) error {
+	var request PutRoleBindingStatusRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body PutRoleBindingStatusJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutRoleBindingStatus(ctx.Request().Context(), request.(PutRoleBindingStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutRoleBindingStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutRoleBindingStatusResponseObject); ok {
+		return validResponse.VisitPutRoleBindingStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListRoles operation middleware
+func (sh *strictHandler) ListRoles(ctx echo.Context, params ListRolesParams) error {
+	var request ListRolesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRoles(ctx.Request().Context(), request.(ListRolesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRoles")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListRolesResponseObject); ok {
+		return validResponse.VisitListRolesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateRole operation middleware
+func (sh *strictHandler) CreateRole(ctx echo.Context, params CreateRoleParams) error {
+	var request CreateRoleRequestObject
+
+	request.Params = params
+
+	var body CreateRoleJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateRole(ctx.Request().Context(), request.(CreateRoleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateRole")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateRoleResponseObject); ok {
+		return validResponse.VisitCreateRoleResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteRole operation middleware
+func (sh *strictHandler) DeleteRole(ctx echo.Context, name string, params DeleteRoleParams) error {
+	var request DeleteRoleRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteRole(ctx.Request().Context(), request.(DeleteRoleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteRole")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteRoleResponseObject); ok {
+		return validResponse.VisitDeleteRoleResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetRole operation middleware
+func (sh *strictHandler) GetRole(ctx echo.Context, name string) error {
+	var request GetRoleRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRole(ctx.Request().Context(), request.(GetRoleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRole")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetRoleResponseObject); ok {
+		return validResponse.VisitGetRoleResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PatchRole operation middleware
+func (sh *strictHandler) PatchRole(ctx echo.Context, name string, params PatchRoleParams) error {
+	var request PatchRoleRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchRoleApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchRoleApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchRole(ctx.Request().Context(), request.(PatchRoleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchRole")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchRoleResponseObject); ok {
+		return validResponse.VisitPatchRoleResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceRole operation middleware
+func (sh *strictHandler) ReplaceRole(ctx echo.Context, name string, params ReplaceRoleParams) error {
+	var request ReplaceRoleRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ReplaceRoleJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplaceRole(ctx.Request().Context(), request.(ReplaceRoleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplaceRole")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplaceRoleResponseObject); ok {
+		return validResponse.VisitReplaceRoleResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetRoleStatus operation middleware
+func (sh *strictHandler) GetRoleStatus(ctx echo.Context, name string) error {
+	var request GetRoleStatusRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRoleStatus(ctx.Request().Context(), request.(GetRoleStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRoleStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetRoleStatusResponseObject); ok {
+		return validResponse.VisitGetRoleStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutRoleStatus operation middleware
+func (sh *strictHandler) PutRoleStatus(ctx echo.Context, name string, params PutRoleStatusParams) error {
+	var request PutRoleStatusRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body PutRoleStatusJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutRoleStatus(ctx.Request().Context(), request.(PutRoleStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutRoleStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutRoleStatusResponseObject); ok {
+		return validResponse.VisitPutRoleStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetTelemetryMetrics operation middleware
+func (sh *strictHandler) GetTelemetryMetrics(ctx echo.Context, params GetTelemetryMetricsParams) error {
+	var request GetTelemetryMetricsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetTelemetryMetrics(ctx.Request().Context(), request.(GetTelemetryMetricsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetTelemetryMetrics")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetTelemetryMetricsResponseObject); ok {
+		return validResponse.VisitGetTelemetryMetricsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetTelemetryTargets operation middleware
+func (sh *strictHandler) GetTelemetryTargets(ctx echo.Context) error {
+	var request GetTelemetryTargetsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetTelemetryTargets(ctx.Request().Context(), request.(GetTelemetryTargetsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetTelemetryTargets")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetTelemetryTargetsResponseObject); ok {
+		return validResponse.VisitGetTelemetryTargetsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetWhoami operation middleware
+func (sh *strictHandler) GetWhoami(ctx echo.Context) error {
+	var request GetWhoamiRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetWhoami(ctx.Request().Context(), request.(GetWhoamiRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetWhoami")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetWhoamiResponseObject); ok {
+		return validResponse.VisitGetWhoamiResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -6654,122 +15248,282 @@ func (sh *strictHandler) GetReadyz(ctx echo.Context) error {
 	return nil
 }
 
+// GetReference operation middleware
+func (sh *strictHandler) GetReference(ctx echo.Context) error {
+	var request GetReferenceRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReference(ctx.Request().Context(), request.(GetReferenceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReference")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReferenceResponseObject); ok {
+		return validResponse.VisitGetReferenceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // Base64 encoded, compressed with deflate, json marshaled OpenAPI spec.
 // Stored as a slice of fixed-width chunks rather than one concatenated
 // const string: with thousands of chunks the chained `+` fold is several
 // times slower for the Go compiler than parsing a slice literal.
 var swaggerSpec = []string{
-	"7H37Uxs5tv+/ourvVi3ZbwPmETaBunWLATJhJyFUYO7cW7O5NXL3sa2lW+qRZIw3xf9+60jqdj9k0yaY",
-	"2MG/JKYfep7H53x0pP4aRCLNBAeuVXD4NRgAjUGan2fXtI//x6AiyTLNBA8OAwlKDGUE/wVSMcGJ6BE9",
-	"AJJfDgnjJBbDbgLkz6HQoLaCMFDRAFKKhelxBsFhoLRkvB/c39+HWGImuAJT6aUU3QRS/BkJroFr/Emz",
-	"LGERxSZsZ/aJ//8vhe35Wir7LxJ6wWHw/7YnXdq2d9V2Xq6psdqjY05ASiG3yH6nQ1Ka9IRMISZCEsZv",
-	"acJi0hXxOCT7nR2ixQ1wkjKlGO/jIyMpeB/v7bl7XGjSFyImPSGJHjCFN/cJF0QNo0FpoPY7b0kkeC9h",
-	"kSYbcMeUViFhikjogZQQEy1CEg0o70NMUqB8NGAJhFgr5YTGsQSlQsJpCnjt4/EJvq3pDfBXIdnf6RAJ",
-	"t8zMEhckEbwPktxApvHmLjnvbX6kOhqQHmUJxHhxz/SUaCFIQmUfG7nz2vToH1efLkLyurNHlBYSzDUJ",
-	"NBrQbgJbAY6qG2qcieMoAqUuRcKisZm/OGY42jS5lCIDqRnOdo8mChqzkSRipEjP/NsFPQLgJIZbFoFC",
-	"YaOEgx4JeXNERgOqsWeZqYdQ+yZTJAbOIEbBy0rVoRgxJ7b4F/BhGhz+HkTjbCA4i7Zvd4IvYU1Cw+Bu",
-	"sy82a2IbBjeMx+VCKj1uXUoKmsZUPyi9n7r/gkh/BE3xLZVB9NAb5fZc4fP4nqZ6qOZ6075htfTPIZMQ",
-	"Y2dL4+hGotQV177JGAjTeGxAuegPTOkHRWNh08c0pKbM4kfbIcG3XXFUSjp+SBhMP59cILBUKw7zTY3t",
-	"7kNzc+UEbA61/Q11kXJSLoaoAU0S0oWmJvakSJu+5beBICkdE5EBN17FWIEtcuwMAEnRXoEirEcoHxMF",
-	"CURayMl1vRWE7eb0yr1rRp3endt3DvbDIGXc/bXTnOqUcZYO02OlhpLyCGwnenSY6OAwSGkU1EfmvRiR",
-	"ESSJ6ZC1/SQdKk0G9BZIF80bHeoBcI0eDmJCNUmAKn1IUhqRfw47nb2IdKlixR+x0Dt3+R83MMZO57Jn",
-	"m2Aex6bgkygJMIdVcga2OT8XxtNYh39hHyJMky6gb1FEiy1yrklEOXqHLuS+C5uX0rsPwPt6EBwe7Jlh",
-	"zP/cqTcLJXqYWDmpywdDd2WEou08W1H8PEygOtN7uw/MtBbNBlyLEZWxIqOBSJdILGs2IJ+/0KqZ6Uo+",
-	"pg+qfuEj5lV+I95jpSEloqtA3kJ8REaSaW2UWYphf2AfMlWQjOoBETwZh4T1uUC8A4mC0QCkx2BEgtvm",
-	"tLfaJ/kr1bHcOfAMX3NMYpppkPOCF9KnGkZ0TDQOSZ/dgiJ94CBpQriIQVmzNuSR6YsDNCKG5wUrrnPL",
-	"gFNsU+aEKO6lJ0YnttTjiTF2Yz+HAKCxxxkuDMOYJKKPMVEXFIuNLVAEuBRJClzbkOGI0J4GWbqMD4kR",
-	"R9tO1LDXQ/DblJCMKjUSMn5P1aBpq45lX/BdFpMBVQNsweX7E4xJ0pBQRTLJODqb7pj8kctUpBPz8GZe",
-	"8B9HBNJMjw9t/NDHboxJfrdm1ndfHzQs+QzNWin85/SlDfQr9W4VUF9J/R4J+GwJM7AebShUi7GuaSEG",
-	"7UxhrBl7JJ3k93K9iygnHJgegMz1jwuJkMTErBaSuMHoCpEA5csAfKb48VkT9wLddRigwzw/bU7TeYwi",
-	"02Mg88kyJrUkGDcwPiSJGIHcjKgCMoA7fBTt7dX7483d1wf1Odv3wNNsQBU81J9TU+OleXSKITQEzkcR",
-	"16IIlt3uB6EX+94yqYc0yckfhydc55gyiMMY6dP3J5flsMCVybLbAyx6SJOmecI2VdTuI+iBiB8OcX4a",
-	"G/LJNYrQRHAIyfvr60vyEwYihrI6Pzs7I286u1s7//1QvOJr2UkihvEVSOzp3PIOEgoOyVgAQomyZeWS",
-	"EmH5z4rCKj1aAihWbs98eKzy5tOCsnLRqwQZKpPbAjc0+rkC4KEhMI9BEKRcygwUYQxY0+Jf3u4Xdsdp",
-	"slPso4JIIYIbNcciCOUx/jhAa8kB4oaX3nntsT7GbvpqP5hSe63QfV+hmZDawzGcXBK8QzZSymkfJOL1",
-	"V2hBfz3N7/BUhURL9eqIOMt8SNzT5O/7+x0D8f++v78TEp6aX7vmefy1h03DOIAaX8P13q5tK0tRFA9e",
-	"v957XfBcZZSCAUPfomA1scOzyQzzGKKnhtSphuGbIlhrQsKOSfHyfEPxiQOhaF51LqH5YJh+e3qWUKWv",
-	"JeXKVHHNUvAxccDzccPny4i3kK2YatjU+L5H+FNQivY9RWODFXANPAKzhpaByJK6Qu10dn3ILO/bz4Zz",
-	"yYerWsHkXqGzGUSs50CPpW4MJMiHHB+gN6jidd052A98+iGBKl/V2LcTmkJyguATg2jbQyn6kqaqDfZs",
-	"6ZHzpufuOC9pVmRjxSQ0TYI7mmYJkM9A47GnXfPEMeZu0fIvs4R7ou25Y7yWQ3z5Hcp2EAa/8hsuRtwL",
-	"EcuI2yexEggtYWXGDe5PWA8OyXEXZY5s0ApdZ2UBPYXQKA4cIg3xq5Cc2N+M98lGwvgNGWaheWgMmrA8",
-	"DMEny4ia90PyQfT7jPfPOdlwYnZ89Sokn6HPlAZpSnQ3Lj7inV+zkJyKEScbI6rIMHsVktM83N3ojk0f",
-	"KgL8KiTvzIou2VBgIl6Foi4n8qxelRG47XpgZsF1KqhGAuZC0fAgDEqtxTnJgjDAJuJ/eZSOU4aN8M7U",
-	"mQnLUuD6WtzAvCbtA2hlfLqbSxfhCzQY6N5N0GfGxa2NPBukr/drCVB9rUnzAfv6y0+L7WulrxK8r090",
-	"C4Tv6+0KgHyf/DyOKayVNAPrq6Gp/hc3gjMhZulRFGv7p0Gcs1k8tO5CFvSlMfQpHZOhArdeN9+SpdbJ",
-	"FaCFVRW+5M3BfqdTHxH3IOlJkRo7FUmw2CMeGg8wMmQPM5Qi6QI2KvZCjwK2775+u9vBmgrgftBpIpM6",
-	"Bi8NXnXs2kjCkgJzuMuYhXcIXZWmaTYFv7rxneRG+UZ6JohtRQSa0XI8YBjo3OHVoj4TOkYS9BHJJBgw",
-	"gl1Gx2awGVcjFFNhkamTl5BwuHVJXXWAvPvGJ6VYu3+96EODFcWaHCs6iW6xiW1wKg5kiwkwmGaOMfeF",
-	"Ru8YJPGZlEL6EbdRRRxISlD6QWmT5tYUnRg0ZYmvsRYFmlw/AzFM6tlIDJPYLCqw/kBveQVEoO7JaXDU",
-	"LAbb1qlDQk2WHXHvkI3P707IwdvOzivCuJv4evtnA++89jDvmU+tbTiUXDgaeq7VbgfAjPFsrH5YqkWR",
-	"iErJ7FKjSVs0BvdZYVm5i0sAyUrNmQ+OlV98WihWKvlJ1r/dLFcym8prFc3pT4u1hpmrg771Ca9RKPVo",
-	"lYBlWVRbgMp6L1cAUNal/1GkcamQWSvPkySe6UiwggCtrVKPQoC0up43e5F78ii+OdcK+XRdfZ5V8t6f",
-	"MZ8ypEMeg3ToNQOQ+Wob0yFhXLHYurxYpJTxfOG1yOcuqGxzFctjjo2zLzQSTvZ8vCKNmo0rrU6GRLE7",
-	"RDg0hoilNCHdMdqmEdMDEolEcHVEhpz9OYQce7kGGvmiWoPEIv/3987mW7rZO9589+Xr7v3GYfXvV19f",
-	"3//Fhwi+f3KlW0M+v/QtqLxjdxAXy8zV5ZVhQSFnEnqswIjNCcSr+XoETRJhzb/glp+5Acg8KuZdeJk0",
-	"9qBFYw+erbGeBZ2pWZi5GbLC+ZBNfJEZHTNsCuMYILTS/dXLC5m+VPDbYGylFx80wYcJQjBSaJF494CW",
-	"O//jH9v59XBmcX5NaahAATTmA2q17WjNtn3Ot0DlEazZvlSs8SRMaaIGYqSOCCUjsx8qpWPUEalzgsY4",
-	"B7QoiTDbvqgzvg9HYPXm+ZT/YuIR5gm+OBG3IBM6LvwTOZ1sk4pZrwcSuM7vKkcVWIds/hHo+Z81ELto",
-	"ZLR9tyDMNWW+ACx/6WmDL1fqKoUp+US2CFHKvVuB8KQsF48KTXLsNj0ssWi2aapOL65K0LiMPNsgv503",
-	"bx+Efiy73b80cKhZ+2UFJvkQIKiw2JG5/cago+3dt1vkegCkx6TSZCCULiAYswF/viPCFVzZDdGyY236",
-	"dTB3vw68/drbtR3b2e2gR3CRAKLCJEeShpjb33m79wr7SONbpiBu1ZX9t/OtnJfmq9LJMJehWRL8IoEk",
-	"jtixA/GeIPhimHYtCvQLeAnCtEjzwMp+tuI9HRQZqOFCAGU3/Wm3jayiCzYQsXrkhNW0zQpd2yS1eft+",
-	"8A19P1hw3w/8fW8JKB9DaHMCPK6w2nLIrRmjfeD6ecHSktDV8/PUCyCon4yZXu/MmqkxKwVCW5Lkq8SO",
-	"fxst/hAfPhfPvCaY/STTmsB9WQTuVDVdM7UviqldNUa1hPQeIaNwC3JcnFZVLIyWwVI1bd5ke+BVI7Me",
-	"54N2jxZy6W/P10o/O299zHa1sb/AePOWJkMgGWVSlXYMmBZpIRJ1RE7+5/L9p4vzExILsNncJjMmk2C0",
-	"MXUjXG7K3q5nTPPEq4cym8omybwDceWYtPYpZv0ZOxlOxJBrG55YZ6K8OxomtqU7LresZaSX0C4kbefs",
-	"YG/uGbNBojmDxB7lhXJmz1Ah3XHbmeEPpnxOTl5zpA5NBe9XbqnclCBkOyKUnF5cEdP/R/ru8nox3fx3",
-	"Z/Ptl43fN92vv+WXXv2nd6n4kWsbVDuAVO5ZZZfOEREZxRHQgkQJQ6O3Rc7r+XEIXlJ64/J28juFd6HJ",
-	"IaHcrCGQaCjNWkNx3hxTLmPRBjL7nbd1t9Dx5QyyeKZLKHY3l9VL8CId8sj0wHU4hgS0y0LLVZD2ERYO",
-	"qCpaLji0ymbMUEnbaH1F80IrPMoe2VfYv0dtmaqjk2lpuqUDj+aL4zIhtefQpVNQmnFr480jIVGM9xMg",
-	"G/8M3nT+GZi9idKaH3Op09l8s9PBO3YvkY4yMwvDODMo5ohwweEQsVrlXKRacsWXrzvh6/uNzcnvKXpS",
-	"PdSpDlgyKbSIRNLihEj7XCOLMr/hHe3JeZX+UyUxpP/87oS83X/9d2If6RYJRnOkn45Qv2wCqh4wRVBI",
-	"wkkuqhYkFoR2ETYzfy6qaY7ypx73GCSxQtNhMHXr46pKqbeeQJxxpSeHpFVIeYNoe2XLsuU3gebeedwG",
-	"KuYmyqXtJKJf+MOSx5uxo67GGF1fX+YIPHJHNDW9o2Y68XTwaiCkdkdz2iagS8Hf7vxSb1P8e/R+qb4Z",
-	"Ekp+/Xx+ZGf7sJtQfkOYraTcZkXHKGe5mrXao2d7M3Ov3mVJn6rtZFGamXNKFTk/+XhpdN8GoDw2V24P",
-	"8msH5Q1olI+x6igLwmAY479YknfjWHE82nyI9qM7iG1CAFqgaP2khbrWuWRU6vzctiNCuaXZmke62Xdc",
-	"TFJbrWsoNk698s+rynee6GgwzS5WCOHwkdnMhY30mEhT+4cnhnm2vEmmRU68Fkcfmow7uKORToxHV0AM",
-	"LFQeyFeKRKuQT/kxX5thnY90KQ3g61Ybtsub30uTSFUQBjzFf7VUpqfGNPnFvboRqiYIU49xuw+D0qaT",
-	"0ouXwGO3Z1OZPZpnd5mxAF989kFBNJRMj6/Q2Fcyaq/9m1jsQYLuHORi4o+v3EF4k+x/BG2GtT4qH5UM",
-	"huhwNnuycFQcIG1oQqDSpNK55g60zmzybcr4lGZ9ysEuNivfBJ9hVCVkSFIaQ4NsZ5zpP1pUfG+8XE94",
-	"YROOrLF91R332IQiHq3l8KgtclYNvA1YLdjk0LiRkORccmjwpqnExd3k8wTCYyBFzdE36L/wEclQ2xC4",
-	"k6HdSW1dfxOwd6x+YjBU3pWCY5KwCLgVLBt1BccZjQawubvVQRMuEzc+6nB7ezQabVFze0vI/rZ7V21/",
-	"OD85u7g6M+9M3GhQDEyuFmFwm4c/we2O2eOfAacZCw6Dva3O1p7Nyh0Y8dymGdu+3dm20WQeTOKdPphl",
-	"DTvtTHBEFCbnrHT4JT6KhUmagjaHoP/eRHVmG5YZGorjCTTF+XTh9xb5zWWK1Y9JN0Rwn3GXaEw5OT49",
-	"PTtFP8K13XFPS6eDo4xKsLMSE0p++vTpl4/Hn38xBgwb8ucQJHpNNwEmca1y0HqxA9E5xDrNfh82YCY2",
-	"zBT0H1oOISQSzGkjZXrBLocZAJrHekfmpHFWjkAnO+pQevUAUrJhEu1s/KUHwF9N60k96C33aXb8eP+l",
-	"dpb8bqcz4xz5+c6PbxzpjJpfLu5uk8fNIovArss4Nd30HIDfhOM4WGGOY4WMJxjX+LwjK0STuarI4m94",
-	"+QzlKjQkuFFf65dIBpIkDGNeU68TEX/Xi7EsHZ4fBmqYptgTqz3mBHyTNFlTuTDQtK+Mw6ve+GJ2xSnt",
-	"i5hQt5Q5F5/1UGPsmfgoKVW9PTHhfOVU7iJU+EnE44XMev6xghwz47jfNyRuZ4F118g/y2ng6Hg+2uAr",
-	"2T22bZ5xJX6TBNgm1I/9njX39+EUG739FSX73kpFAhpmy4f5EoJNYC2Rd+bDCRgK2wi4KjSnpthaQ2ca",
-	"exynCYwpTHOBYEOzCkP2d3a3yB9/+8OFPlNeMLJcGD07FROrl3+LYZq5KxEbz27uphmpon9UuZ2831MW",
-	"7fTOI4uhHxT8DLphWZZglL/n2H4GGs83sjP1ykfKF5qBWG6iF+a/utWdoiMPH6/6JQyyocfzfDQst5+5",
-	"NfirRN3qgVBF67siHh/lfAtT+ersFrkQesB4324aN2svlqurw0Kl6ViF6O64e8Mm7nuc3nGWJeMfzXwt",
-	"g8t+Pn3+1awimC8LDXmJ/n+0Xr9MvIHDZ0byKZHH9oQGbuMWXPLH2jlY51BKVhG9F+AqbFeNray4AkML",
-	"W0NujKsL4cxyKtxFkOmCutkyiwPoFIorDdJg4lEa7uBy6JfHtUt42S7hG7X5N8k0PF6dy1bWpf3PZt/y",
-	"h9a825p3m/E5iDXl5qPcJspTKGR+6QlptuL0goXY5vzTKs9MrpWrXWZerRh8zwx7jO2z0WhFu9YM2twS",
-	"ttTk2SyBm8GYlYzE9x3QpeDJZg/imhxbEDn24xil7+xon0Vrl5sNWwWAUCXCHgcVtt1GbLMPuxSr1TZq",
-	"uQSdPH+HaQVJL7Sg2NyYmvpDb82ByuTYc7J+Km4BXyrSsYtzI7MMqFToHU/PPpxdn502db4UP5ZS4tah",
-	"5DqUfPDcxJcdTrq0PqMb5by537+gRFVT/H7/gnMyLQJtHOji6CK6kgCopZHc/tqfSFJ53WA5uxXOakl5",
-	"8qa0ptTZxYNNv5/ZIp96FU6SJ2N7MF7oPm8SEruj1O72KTbAmuxHTc1JDgXdPjnwhLojuF2u4V/VFplE",
-	"x/u5Qay4LfctGPdFsVJT/6r8HH3DQZVWjp4e5VWOD35epNeoeimJ7m+xfV5uvCoeLczfDCvTYgmy8tnX",
-	"dbTtWan4AWPv5VhtrIneOsZ+iTH2gpYXWxpM85Fe9+XI2QuL5U9IrkPCdUj48Fd610uMngCvqnAT9axe",
-	"f7rFxspnkxdjpKtfZn7eZcdm3Uu79khqUzFt5qdZ5+daiaw1c70c+TjJW941ybaCOH1xsmFUlmCMv/8y",
-	"ZftxXa9XLma98kczXcvgq59Pm5d6+XJ1gEZpDfOJIEcLGq1c0eK5tJXyC3V688f2EkvBrHmlce0NXrY3",
-	"WATR9ggDC8VHn01qx2zSrfaF6DXvtubdWn0+f029eai3huZN9LVx6xEEnPlqj/uquPtSj1lWxw4aR+GE",
-	"zX3y2wyeO2LIVDqNwatN7YJIvHotz8zjeatf4m0EzUmZIUozrP9zkXrN9q55vUdL4jJvN5hLMKczfD6j",
-	"sxwDvgzbEeYc5DXdtxi67wc0akvi2J9Vu5ea91spYFLZvvDEEKUFCVircfE84Kq5jkaazktwJEvBCE4T",
-	"zbXDWDuMReXgPdYAT9k/1mQH15u01szgepPWN7KCFW2bqGjl8tOl4/3c2Pvz3Tes7DzXhpVlysWrzsOU",
-	"SZ9ik5+Ls6u2cc3XPUroljgNr5UMTqfo6qbk+4/vEqTgtRzTNSO3GEbuBzNZ6+2kS8LCrQyyKCffPQHG",
-	"aEG6+TdCr51BI1XnR3YNS8Gx+SRx7QLWJwo8ccrdvGY1/xDYTCrtIn9oTaOtaTSf6jgBWVNoHgqNT5Qn",
-	"V8fi0tNRZ24GFkSb5aU/M2VWqXZ56bLJ2Hsm2GNrn4sim7RrTY/NLWBLTI3NlLfplFjZRHzf8VwCKuyB",
-	"MVxTYIuhwH4gk/SdveyzKO1S014rgQ7KlNcjcUILmsuVvHiKa1UMfD0s/hHN/VLQWnXJW5v1l2jWF0Jl",
-	"tTaXD6aCrXPA1uTVDEVZJ39NYa5qWV9Pne61wDyv75HgtQqZXbV1Ad+CwHMmca2ztx4lUcvMTfkFbAYr",
-	"teAMrRVJzZo6bmsmakFM1DoL65t95+K1dLkJqJVKuJrP9bchnZ4lqWols6l+LGu+HETTOnHq5VrtxfBL",
-	"0w1iwm7h37Ns3wfzwINDq+FOb2cJZbVBfZAxONeEqa36N2Qqn4c5t+clZVKYT+FRbHOpO2qsNKSuPylo",
-	"yaKZ1vyje+TRfXoEL+LqzA3HpRQp6AGgsYE7Q52lVD8Fr5FX1BOyVMu00RIZcJqxrVwZpg3Zpwz48eX5",
-	"t3o/N0yWzgnC4G6zLzbdRXx66zMdfQSlaH+qI6wAbowI/3H16WK2+FwPWA2oTxsOCTQez9SGz/aJxanD",
-	"9QDGJKL8Sb5CVxmGE8qJM8eKdIEokLcQe4fige85YbH4svNJQ5kEh8F2gNddWV8L753z2Pfh5JoxP6UL",
-	"xSdJStcqeZzlZ83nMDORsIhV71TPWizdaOyyLt1zfb7/cv9/AQAA//8=",
+	"7L19c9s4li/8VbB6tmqTWfo1jqdj19az7jjd7Z1O2mVntvfe3txtiIQkjCmAA0BWNF25n/0WDgASlEiK",
+	"lCXZljF/9DgUideD8/o7B3/0Yj7OOCNMyd7ZH70RwQkR8OelmN1MmP4rITIWNFOUs95Z7/eLNP0d0QFi",
+	"XI0oG6IplmgqqFKE7feinoxHZIz1d2qWkd5ZTypB2bD37VvU+/AZDxdbFETyiYjJfxIhKWeID5AaEeQe",
+	"R4gylPBJPyXo7xOuiFzWzVVCxhlXhKkbkqV4RpKKaSgxITAPNaISUQl9YianROgRYIYIFiklAgny9wmR",
+	"Ck2pGsFbEo8JyjuJZ3t/IbNlY7pVOCW3lMVkcSyf6ZigVzc/vEdv3rx59xpNMqQ4mo5oPPJHRSW6Y3zK",
+	"9I99gvTOpUTp9TELlmCF+1jqXyZpovdHv4blHUmWje5XLJj+e2FoR0eHxbyVHqfdHamwIkiO9Hhg6O+O",
+	"jo7QRJIEUYUkf91mWAizZG6GA8HH8CjG8Yg0j/tbpGkn40wSINlrwfspGes/Y870/us/cZalNMZ6QgeZ",
+	"eeNf/yY5kHbR9j8LMuid9f6/g+JAHJhf5YFrF3osr88FQ0QILvbRyeEhGuN0wMWYJIgLRNk9TmmC+jyZ",
+	"Rejk8AgpfkcYGlMp9bnhAk0FZ0P92xv7m16cIecJGnABhKl/PEGMIzmJR96RODl8h2LOBimNFXpFvlKp",
+	"ZKTXT5ABEYIkSPEIxSPMhiRBY4LZdERTEuleMUM4SQSRMkJMkzIX6OPFezgD+I6w1xE6OTpEgtxTOI+M",
+	"o5SzIRHojmRK/3iMrgZ7H7GKR2iAaUqSCJ0cH88fCUMNQD1YMwsi3Focv0OKczTGbOZOl0SvJCHohigx",
+	"27sYKCJgGG/gE3g7xWKoZ370FpbpP25/+RSht4dvkFRcEHgmCI5HWDOKhcb2gc7tjuoNv7i++qzXHEgk",
+	"SajeUJxeC54RoagmqAFOJVnYcNQnWBBhN0zvUyb4UOAxsKXM+16THrVMTf+LsMm4d/ZbL55lI85ofHB/",
+	"1PsSzVF11Pu6N+R7c6Qe9e4oS/xG8uG3bmFMFNZncRm1/9L/G4nVR6Kw/kpmJF72hRvLrX5Xf6OwmsjW",
+	"X5m3zWn++4QKza5/89fOzt6bgh1XMXcOg9adu2Z/plIt3duNbRdVZAxt5n+0WQr9pW0KC4FnTRsP81v7",
+	"5utWzdZ32w4zzab9uB5hSUoTiRW9J72o9+FrBr0sTMb7+taSYYeT+usIK83rXBNIjnCaoj5ZPKelD/+o",
+	"agfEH7SiZRQXuo0x/vozYUM16p0dvz2tGLyYpBXtzzc4xjOU8HPUJ5ImREZI8JSgPmUJZUOJYswMl6Zq",
+	"vxe1o6cbnpKbSUpg5/HXK/PN6ckidSmV3pKYs8SOc4Anqeqd/fnPfz49PDycX1L7qhHSVEkUCwKCFSUT",
+	"Abog6CxUwaj7BCSAHrWWilj1znqUqdMTs3Z0rOngzdHbN6arMWXm0elhPk7KFBkSAdRYS1m3ObvpSh2g",
+	"yMykImPE+5KIe5KcO10WqZHgk+Eo13YmEmVYjRBn6SxCdMi4FrMklWQ6IqKCqvRawXDaM4L37pPyzh2d",
+	"Lu4c0acGFl+rj1LhcVZFappizXYUYrxqYxKsyJ5W8HoVhJy5s9uGiZmDrjfMidc5bVevJ4kFUecoE0QS",
+	"pmBNtZrv6YKKGzXQUliEGLm3Ksjc4Ts6/q5izND7T1iOFkfwM58SsRdrnXREvjqN9vani73jt6e5ggtD",
+	"nOvKO0Ke9rxImXFMpLwkMXXCpIsUSlM+rTJZfh0RUKJgdBPoTDOP/WLH+pynBAPxCIJlNTfTJxRYDHQk",
+	"EVWgFU71gaDSqafza3x4XDn1koiwA/9SuyLXPKXxrKvGZYY5gP/2iZoSwlBC7mlMJFhqiBE15eLu3MyB",
+	"cZRBP/kEJUoIo4bgt6eg+TN+CkqaN56Oipr/5ZqVNa/pZ6Ww+ZvbRmmbn+dzUNzmCWZF9ctrpkEF0ypF",
+	"FbfioB/xjBjhAFxgH11YBoDG2gglEtEB0sakJCmJFRfF8/ZK0639dlFpGlPmBPHiVlu15ULKicC5e8fq",
+	"Ub0xjnvzK/MTn6IpSVPDyMGgR+OJVGiE7wnqa/aGJ2pEmKIxViRBWKGUYKnO0BjH6L8nh4dvYtTHkub/",
+	"SLg6+ur+cWe8UY72zBDgdT0U/aamBNKBK1kGu7g/n3DhEfpkXtLqRp9oTUMixffRFWgf1utjHRLzUvUN",
+	"LGMua7qo0lqaGaJou8+GFBfV4zfHS3Za8Qplhk+xSCSajvj4CZHlHA9w+xeZYwZTcWu69Oi/QO26Xqe7",
+	"IfeUTDv7jMDFpe0k3OcTszKCDkdK5tqm1edy3zd8sThrJ1jKHfyFsmTebV6huS45Y9rKbD7iNW0fv31T",
+	"1Vwt07CMYq7Rc8Q4I2coTidSEbE3pYn1V6apU/FkBedY6PieiP5ir0OiIpRSqSI01acwMqYFidAkS+D/",
+	"M/M4ISlR4BQVJONi3gSwbKJ+IefOHozGSt7Ks5bgTBHRmaSGWJEpniGlj9qQ3hOJhoQRgVPEeEJMPGMw",
+	"YTGcEaso84RsVwm2k3sK+q8ZSkfV1360Zq3XtHpRCPk2VuKiEgHRFSdwZijlQ21DWz8S+GcIEzwdawsb",
+	"zOFzhAeKCO+xfolPmdYZkJwMBtqoWqSQDEs55SKpNqcvxJCzY5qgEZYjPYLrn96jARfjCGGJMkGZVmL6",
+	"M/S7o6lYpfDynmv493NExpmanRkvxVBPY4bcry2cbd/ql/lZ2RX2vLQxKbzZPQdrwjt+KxoSpoUGGwIv",
+	"HKgWaz13Cr9FvYRK3E+rPDAXyP3mzh041ggFv4w9f4yDhw1iUUbVXfTOJAJTVtOD+QlhO92UKHOWy9w9",
+	"JdpYwCxBMRaCEgnS8xwCUmOsjxzT1kh194+tz9eop0108yJ9vHqrry4Xt+kq0RQ7oAaqoAcPHN2jyzsy",
+	"O0Ppgp9T05H1cy73bLb0+15Cj9brW82HIdj8kSdzxjHN7k96UaVJd0+FmuDUBaqtOmMnRyUoPCAjLn96",
+	"f+1bu7ZNmt2f6qYnOK2OK00Sqr63s+tEUkQQ45geYRC2Q8qk9TxOsUR9MuCCwJ+CjPm9lnwkxhNJ3Prj",
+	"ISiXduPYZNw32yhIzEVSIX1HlVL3SkmQoW32UWpzohJ68invXg8mxVLZcRi90pvGOTo0qB8Gs6uM6lRE",
+	"bfxzng8jMnOqPO96Y25gCJ23hqOEJrAV+8g0IREWxEYOLK86R5ox66WDKYPOYqevp2b3j1bYXqA7Vccz",
+	"nA1j9KtzGzwwvadkoBCfKI8V2+mWpfTfJGf7N3j6kUiJh+CcMINZ0qV5aW19jlYNmQD4JF5U1yop8kF2",
+	"7FOzXNsYpXyiYl41Shs1OdNyVh+3BMS4CViczcd6EOPq3GJuzkDWO2SNiff4nNCFY/Q50Y3pAwsftlcX",
+	"M0HuKZ/IB4TRLDcxRNpmL+sDV7N8iWA+momaCbWJVemGx1wRK4wqo2uWszu8X6zpZyD4uN2w4aOrpI20",
+	"9tw7y9u9z4OI5WZvHD4rR+RpxqWZtgvCj3CWEVYTgZ/n1U1S4jrFWuyyQvCdo8MzgFzNiNI/GH7ZppNc",
+	"kZuzZz9/vnYqmJ2QCQTvVzdjzkR1xEBLAapaQTQg4l0bNq9cwMZIuRITBk77xUatZNEqu7HCp0BwDtlm",
+	"fqjm3Z7qXu3canRlRdaRFaHcB6bPDpjZFc6tZl3dk+F2DdxWRCVXV8Hx5thIO9n/uEZ7vw3cIdcgu1v5",
+	"no7TxtKfW5YnY+3DMjUa/SXb+iNRI54sj499PwM4qlX9EU45IxECBvE9ljQGp/DVhw8f0HeHx/tH/7Us",
+	"2FWl/79P+SS5JULbEyuZAA6AAGY+wkiathzvinX7W3W1lmb0BPyt/ni6OV1LX67X8+o3/Zz8gqXNbcEy",
+	"Fub5DDyECwSzipsQ+a00uArBTbCoqV3fn+R8J8eBQVvneRQezERty2f6ZZboP04RlYgRkiwqo28ruA94",
+	"J6p6P63pfa7Rk6pGtYivMBXfXyP9C3o1xgwPiYgQlq81B/3rpfuFjWWElJCvtd0BnPkM2bfRn09ODsGP",
+	"/+eTk6MIsTH8dQzv67/ezOt9b459eOfp27dv3nrYzqNqxTPnw82RcHhNm3UVask846shrBDNNmuSf9xt",
+	"KX5hBGHNXvNQtVsMkxG0OLMUS/VZYCapw6rW6Nt23cAH5fmV2+ndY+vAWGhaD1gSprTOarI1CM9S0s5k",
+	"dHP7EVzv1fDw4rf8zGYkpgOr9Bg/GqgEbsn1C/hOH/GWNlOdSazn9h6PSfpe2+BTbWfP56Ms9Qy2k8hu",
+	"6E4cu5aaXC6GTCIYEvmKx1lK0A3ByawrMmHuqMOv+ci/NBF3cdqdYPwsJvrjHzRt96LeXxlk1FWqiL5f",
+	"u8ZbgD2PNBjBEqV0QM7QRR9gza9wKWpjaEFLCq40OTASK5K8jtB78zdlQ/QqpewOTbKosK6d+0C/6WvU",
+	"bBihn/lwSNnwiqFXlswubl9H6IYMqVQEMPnuh08f9S9/zSJ0CUl7UyzRJHsdoUsX03rVn8EcSgT8OkI/",
+	"gJfF5FQZWtTyo2BZr30N3Ey9B7tgJ9UrWwLwIB94L+p5o9V7kvWinh6i/j8XitNbVu27+hb1PkDwY0yY",
+	"WiWj62eiJMh0u5c2jMc1w9DiHUIrsC4WWLc1lX5+Xk9Aq58bUjfFfv7j9er2c60/J/V+fqNbaPhVs30G",
+	"Sn4V/awGB5hrqUHXtw6qv9gVbFQxvVcLL+OnpeGFT5q7c5FjFIDRjzGkwC66IlvgXWvysr47PdlKVtbx",
+	"23fHrZKySjq4t3jltWtDCU9UMX9yaVYvMccq6umFbLEBoNN0WPMq0+jDvSsc0J4Qb/mYmGoYcPJd3EAv",
+	"MC7ChAialmjIUX+mF2AsSXpPpI0HYJTgzSoYMZ+wCh/BT3yK+EA1xDzqbZMBFVK12Jl8SeCD9mdiQe7B",
+	"7rSeMVifHUan339sq3M17W0TQesNGp6CDLFIbM2R5bO8IQMiIO6kxTJMoCaxmnFFY1IRAKwchjNjG7Uz",
+	"TXKf9Ysd1aBijpGzWu2KFqTzpY4DPSv9FQ5lG601n9lz0FXzffdm8EkzhrRXlMypMkh/oCRNPgjBRfXZ",
+	"AW1Oy2Kcgw36PJlVFSZQmKY1lE6lKSADVqoBoEGFnb5NLtmvYll8yupATAM96tzxC4IsITFgyYu0FXip",
+	"lXKQcS0mRBPSwq6DPEMY6rkg+42pKHT67vDoNaLMainzK9XsJXK9R24Nq3bY+O7STxaZ2Cn/wnoLYJkW",
+	"ALEmLiAtNhfA71B1B6yDrfoQ/Ck+Af+BN5xuvgP/w/X6DbyW15KR4YDbfg6nD19d3P5xHhhvRg1UBNMr",
+	"NVhvRs9Jivik2kKWzM/yGUiUeepfKcLpNdKUC1GkldW7LUruCpdHsIq7Apch3s1pF8Wr+stOORv1Z3U7",
+	"eRuDvyesZkknLCHCuloyQoSDhlAVIcokTYzIS/gYU+aw4HnlijzuCk+h3I8NHZkPWuFWxzheHJwHpYmQ",
+	"pF+1OY61XB/jFPVnmjdBibaYp5zJczRh9O+THOxnBwj0hZUiQjf5f3473HuH9wYXez98+eP426uz8r9f",
+	"//H22z/3OuFqt5VGbtMKrq6rov8/0K8kyTMPyliASR7vzAQZ0NyhsbiB+qnToXCacsP+OTPBhDtCsooj",
+	"VokSKAZ72mKwp1sbbAX6oDbf3LEhQ5zLeOKLTPJp4CmUoYlsiVl/5FShtYbKcxUqhtBcS1dU92ylZrQ5",
+	"HCD9IlhaYHFpY6UVrriR0VgRWL293VlBY3PVh3XxFFL1A6bpRJCO2uKAplWAcX2+rAgRJOOSKi5m7dxf",
+	"KWUVLf5MWS6UdJ/VsPBah1zJYG43jlr7tWSpeuZppV+tNhmhzokFOTCa+2otAJBXoJsk5OCeEouHX54M",
+	"7XPjJlfTj1Td5gPpZP8OeJrYUsloSJW3zWg64hLkCh1AZVdfyhiZAjV5t1yQq5jqU7CD3WA6WsH5Z2u2",
+	"gV27z8pezDe0jbVYmuFzsBVLFLKapeiaaLAT+wKzeDQPyqdsEZUPLyLF9clP+XSBD1UCXTWPvMeVsezT",
+	"2kC2K/KnphylnN/J5mC1DYoXGNPDKtGgGc+NSWWtkC6QTe+Yss05WOBjkLBj02HBqFMEQ74i5NmY6B8Z",
+	"V1uOY/z1Et6yWmS+DEeHi7w15uMxVUYfMv1JNObCH6EaYZaXrtdmkcdS65fq6BD+twyQq9XjCpMj5/iW",
+	"odtlWZDzrpKPpjnQJFvKRJ4ugVnc8NTtii2fVB4JFsStAxi13Q1EE5GuBnwszF8LtH+ReeJtQgVU6poV",
+	"FfNjQUD/xqk808qZANNeS3dX2wSSWQzET82M1cX4lP3PiEslz1GM92OhTKYnygS9x4qAZ5ELqmZtYnhy",
+	"IjNSlWx7yYFu9AGD9pk504ukOxFpc7pkLvipPEMjpTJ5dnCgJ3CgCSlCUo7ODg709P89f6qnnT85008q",
+	"iaQLMFSP01JRM0N9omampdz3cPgXV/y9xxSm2AKlHbW7yyDSWRtjbbMGbSLooDIDslRsYGxmgm3pfpuO",
+	"bzmfxDMJJ8OBYCVHZv2p8MMobQAKxqypq8Nt9NESkN2OAeBUfaLZusdb22omzpoqrdbbw8XV0tt4O2Px",
+	"MpSCr0TD1uuD2wVd5ObXib4GRDlv6PKIvpVNTRtfCDCHEi8IeNwyibjKfs31r266a8yZomxSwewv5J20",
+	"t3AQxMhXhTI8zGvU+XfGpDYnqHUWOqaMsqEmiffVeJxiuYDaCvedHYWMELAQ448wAqN1KkHprp22WeW5",
+	"ZwaSh+WIT+U5wqaQHuAcpcJCOQQiyD8+0SQKN51g67BdHrWdH14VH/8IhyCBGHtXLp6HuaWZktbyymHv",
+	"UsS7okxt3mu9TyDfMPNyiWu0QP8UvNV/oag3awbarCiV5tQqWq8n2SoEY5f/l/z9pVn0fkaPS55zinJL",
+	"kF7JnWEXwB9z5DamgWB+8WeYZytkWTqDpAM9gEowx6ciatHFQcIQvycixbM8hoIui6LlCR0AoEnllS0t",
+	"9tIEjeA/UNhjqy6STwuFuB7NQWKH0s094j5ar3PEtvqcXCNuI1s4RvzZPQO3iE8XKzlFXHyx4TYYiLhW",
+	"GEyfbr3wrR8dbROdPPru3VLrk2b3J9cQsqtwqZdCeVVRSq0XONfJwXdgSx4cv9tHRugJqZC2tfIwoVVf",
+	"XB1Z23CpymDLibWZ12nneZ1WzuvNsZnY0fGh1kBstDrlMU5dtBPAYydH79681nPEyT2VJGk1lZN33SxO",
+	"b79Kk4wcDTVR8IsMduoVu7CB5kYLsZrAvRhXC2VXd/ajIe/6qJmxQo1JKU0JfmWLupfOwplVrPQ5ssQK",
+	"YzNE1zbrv+vcTx8w99MNz/20eu4tI46rgC4ZIiwpIS/FhNmbO4eEqe0qS08EUtkdS7kBEOXa0JOhnnXj",
+	"iXlWSmhLIOdzQnA+DLq5DLPZCQsZQJAdi3cGkOFOggxrj2lAEz5bNOEqUL7nBrnzNL0VaJTcEzErikA7",
+	"8L6vLJXBlZCRpJ8CzVYIH833cE6X1eMpObBPDt9VQR/n4GxktneP0wlBGaZCesmw5vJ3zlN5jt7/r+uf",
+	"fvl09R4lnBg4A3jSM0FU7ioe46/+ULxSpcWaukz2LsE0Uzs1WQDxtYuqJRbU0aZH9+58Ki6E28yF+AMu",
+	"zrVUGup1mLoPTSiOMpzSf5hr8i0Kpf0486/rAqFwA12fQP1pVwW9NEitkg/5OZqOOHiqYatoAVAx+rky",
+	"MM/KgMfxck9RM3MbNoCLIZYmXYViNixCjKVzUDByk4LvB0lamNUp7pO07QGpxGM0Hw9jkcNVY+YWU32o",
+	"zfVxqD9rewzG8yGyihrJpcxOo7GZGErTCrWSVuUA3cIdewuXXLQu3h45dx8ecwO2KseToUYTZck5wujy",
+	"0y2CzVpRq/OzXfDePw733n159due/etP7tHr/78y0WXFKGteu7t07vzw2TniGdYroDiKU6qXfR9dzecR",
+	"61M5xnc26zAvZ+6UCJye5WXj44mAKJQrMw4eUygOYkzck8N38wrDYVV5Dtpc9zy/rsNnvJzllUfOvTIZ",
+	"tmq1AUE75oyH2mAYaT5pR74Yca8uHAKBvTbcucQmIkM8Eu6fKyTjStUJ5/XWuoo485UOumkF+sBIv9rI",
+	"M7o7cEnjy6ir840RcztiHQC1G3ONlYHIVm+HEpMKfHyGhTLoeH9cHS/juE4xW0U7dBLQFARI+CIxgF2O",
+	"+zSlaraMod94717awHVs02fkJFWypsoBF8ha/2TsUKKGE3CREBHpB8xgMNyrTkVqf5tritkNjGLR1bQI",
+	"LoHBRuXJV+44tAp8s+Pyv7crD4Jc8jEBhqxGlOUVPxdRf7NbopYU09RvIUlUAcUx2CDjvkCKt8GCJmUE",
+	"clki5chibjlw6z2oKNHiY94OK1BvoGp8rIOy/FCC5PhLkLsVltyauhTvMuCV2Tef8R0B4EYZJgQSx45H",
+	"Wt2pgAgtusjyZWtYZJhPZMge5yhqIBfNNrIstbLoAN7cgzsd/vVvcu5wdOQoyzYmE5Oq9KtLcykqZMEV",
+	"HrM50rRFLwDOmWtoMNCqVZqPpdb6XL0j3tHz3ebCJrBhXOGUTd3RZHqhcoX2n/RNSZng/ZSMlzJp+5q5",
+	"vySh5uKWZWz9P+2rTeK6aLCOcv6z6DCPfRilsgdA6AEdTgT8Y8KsYtezx8DcnQTKKAiNwUTWVKD17hTv",
+	"RqIZF1Xi85JIRZlx3MArEZKUDVOCXv1377vD/+5BBXdhRA08Ojzc++7oUP9iKi6rOIPzOEkycE16ORkl",
+	"9jGX1f/lj6Po7bdXe8XfNSZOs02XCa54zNMWhGHeWyjf436o3NaC6hYDxEJolV2imx/eo3cnb/+MzCv9",
+	"vLJFhwpLU20amRpLgPjV+n1UlFvSkpJbC5pWl1uC4ciGektSW30g0VqLW6+6VEV0jTKpcPUtTuCmXhCV",
+	"a7nKyomvlA/lXIZMZR9troGK7W3Vi14YRVVVqtDtiAtlAkd2CHeWTVo+VTmU6krmfyl/GSGM/npzdW52",
+	"+6yfYnaHqOnEH7PEM2D19pi1qmRuZtNY0fzaO0/lcdJ4nKExwUyiq/cfr+Hsm6gSS+DJ/al7dlq6HY7N",
+	"dNdxphlfov+rW6pkbjdzpkK3u3Kcse5H9nlGGBqkfGoUIVaHdLU32FXZ7NBs6UoO3R64L8xXNbFL3WnN",
+	"cTTjcUkpXjOtTqVdpZT8kPJp1cEcCD6u9sXp5bD3tS8mVn53WFuYUVbXLcj9hjAXRrBIZ2gMUP0Ecr66",
+	"zgl2/sZUSiixfh+5kM9T8Yr1taii6WjhNr2K+c0H6/OLDGEJoYeqQ+KP1phhK2QHSM09jB5gs+6KG1qN",
+	"ixbyPe+rgSXLyGvT1FQuS1emK9mGsGCKTdi0+TVwuY5UIohIFZkeLbzpVaRSTCGnGRqPOhNNQSpuUstI",
+	"xvNsdGVyAHdYWBiwKcBvCbftSW8bylQzrLkM/IO5NUOudF7tCZjLKKmw+Ezv18s2Hlw2JFmcJx94XmuD",
+	"EYxh6mUub+s9c2avFqa5Vx7es9mnbUIwXKrHWivd9wZWqqgZ3mbNui5Yw52Un801JoKY9HKbVE7cfS1t",
+	"7HaffPwFWnbcbvLKO53MJW1nLSlqB9EzY5E5q8cEf/JruLGRkbOH1ED+1eCSbLgaxGubDMAFnyS03rBY",
+	"VgRsdp2s2pMC4VUWAKy8bqyN5VpnePoLdVSrlm/LpLwhEIK7Ie4WtQ6LfUdmjfxA/+5iqh3TNFvm0ube",
+	"tnHr9jveKjxQRIA4bnvNL+zGYvM2Ipq3Dq+5f/VxfDfJai78vaNZ1gybh3X2b8/tej89bKS/+N5CVRIN",
+	"T7vqCjdQtiKyYRDFnQtbov4MCZ4S1KcsoWwot4plvykXTXg0LLseRzcsO3yxXiy7bvJ7swsdd/dHeu+C",
+	"7qY8iYn/6W31tnrrO+sm80Q22A6n+z67Dze23c8JXe9vbAuQ/fwsnwHWfp5WVoLce400IO9dEnaVxiSE",
+	"8QuR/CCrEZE50LlQcLyXJJ7V5v23QJAv8bC0K5S0QvEjy6CqvVQj7LO21naWvVKrYlpjypyttSxyz1Pv",
+	"pvnl1BIuec2X5LmxtLa87DkxsVZxwTkvmDHFTB0ImxpNRF8izkoP9VAAO+A/dJypGgImq4MdsmRSRK5Q",
+	"x8UkoSpC34NqHiFrJ0XoI1GCxjJC1yk24HLfuIfaTX8yDtR6u68FrqwcZmzgGFEjDx8b70uZZZtBGssU",
+	"3fiV9VQBq0GMu8/ggm/0p83xddjhxeEPiYqg8E5kCu5EFhUZIQNujFBmHptYdQQV2YRCrzTjIh67et2w",
+	"Le5sDYnqRT3dWy/qQXc9C6vXHNh0aIrBwy+mSzCUwHKOen/qcCpL/Ky9ODDrFFlqrjt1D9MZGpQFMUlr",
+	"y4nlGoDxpZybQDHjSH+UO1gkSgjrUlAs5yKlVbPnp60QhWHXrlaQmcValC8MdUfjrxKqDv0o+CTrRT1z",
+	"VWvUe68HC7jh6vpBt4DeN1dBdVjbj/qElS6OMckzxoNs0n+MFwGQpmPz+jnCzKQe26wBLtxP9hsbXZmr",
+	"YNJNUtjrTVU8qvPulZLkoxVvISq4ZVUZLBWPfl5zNoZpr4BYupD1RCpTHQGCXeQrjlU6s2YAZG/IiswM",
+	"j94K8mJaFNVJqOXLukZxU0X8t0ToCbvypzlWQDNbNtb/VeDldyW4Ksnd6vvdL9A00EcBqFnvMk2TyWBx",
+	"JrIe1r7US1S+27caCffLAGGkD7oeCJx0Z9flNVozwe9pQoTDekTGy2NuIYYz5TvZr6/gB/uSxysgW8UE",
+	"gS4/3dpq73+9uTJXq4/HnMGzqloBXUrULMO21/A6e27tBUGVG/0ZiyFRhht2LR6v4Fs0hAXmA3QtYM9J",
+	"VWLi8pSruthBMUvTX1mELIk4zGN1bAt5CljVYnp383preU2YvQTyrxJgDB++ZtBs1ar+OuJ4TFcBLhRY",
+	"aOzDu1a9zrhcvhgRNuf7b8w2hI2t4HNALR6Dzc+SPS75IWtyoFTfuLFEt66G0V4kY8oidw9WBCc/QvbE",
+	"+oeVC3QLOs7cefTAj11AtnazWl0lotXJJqPGqZwS9fkEUmrnu6gTH50FRnvGYkppTwRVs1vNg22xeYJF",
+	"HSJbWf6JVbmuCmVU/Y7GOCGRd2c0kDnz2Ctm6OrSNmIX5ZeMsKvLnMa08RPlJV21FiptK9htP8DZTfKl",
+	"Nxzg47doqBUAqvbRRxyPKCMSoGz+LX9GPcDo88+3NjsPxT7DNwXjXfFWPxWOSlRAkW0zrKjz7UYN1Acy",
+	"DSLyZjXztR8plfW+fQMM6IBXhmb15oGxnhc71ko5kGWegj1XtlLCtdV+rjlk4eX+kAh8EBFy3pAIEumg",
+	"E5tqjm6K3ERKTJX2hMQ8ge4F1crUmZ7vhEEpW1u9dCET8dAsjJabfrnVfbBXY8IM1zWHr3eR4XhE9o73",
+	"D3u2gnnPVSafTqf7GH7e52J4YL+VBz9fvf/w6fYDfFOATHv5whSFR++de6x3f2SLpzKc0d5Z783+4f4b",
+	"Yx+PgOQPcEYP7o8ODFk5aB6gfkzOT17E9CqBa26k8gLzFIKQGRZ4TBTkbv+2cL8bl8rmAhX3J5nr3TV9",
+	"arV1H13BifCgHsV+7bsayAh7JY+B0qhu/+8TImbuoJ/1UjqmqlcO8OY3GcDNAv5dA80XDXyL5iezOChX",
+	"YwQPXVb6PrpIU1MH2Qi7vCax4Q+azbqw7Tk6OTp0OF0Tyi6wNiOTlfGqT4aU2QxTfZhf1809rxbtT385",
+	"4GMxNy6decF7d1mAJDbn9AxZPjuG2+L/xikzR0CrhVjalKHf78js9wj9/k/2/+/I7N/AFrH/+KfSvxBl",
+	"6BWO+q9/16IMnjCu8oe1u60HlBuwNdM+Pjz57kHTNkD4M/Q7/GHHDeOEB24mCyuxj36wX+Z0Y9RozYH2",
+	"Lf+y/8p5vGVKUGHkXBMQMZfy41RylN/YvW+YWvFv07CeJLA2g9upWzYY9pqW7cKcZStapBIEj/WwbYrn",
+	"PvrVFtueSzo3tY2GlMlcnlxcXn64NPMtMi5ztm4YBHDdBGH0/S+//OXjxc1f6ubofIMVjMDqqIvAsQVF",
+	"Uw8MGvo3SKJ1nku/iIOp8AYA09anGq4XeAV8ocWxns/Wr92vxd36AmiRjGv5oV8/Pjx0ZeWJqezu5/H9",
+	"zQLJiuYbL0r18FkQ7dCS3W/u6x5LFpvMFfQ+ZRimOT/ob1XJysOc1RpPs83nACxj7izSKue5Iadi10pU",
+	"+at+DBenmwgCCGqjFKKMCJRSk7Y/IjixtUjeW2Vv71bhlOzdUovArVob+9kBvGre/FZcxb7kI/eaXQFL",
+	"rNXf5Lta5K5BgHQ81mtq5LTmUKYC/pxw1/bmUILnpPzDl6j3dc8pt3vmR48ADayuCt1qmIBEJ4fvNN1T",
+	"hchXar0hZQXiPbjqfdpZpkBoaQo4RvAPeo4XP73HJZIj8jUmmQL/LmVDkwyF7ei0PIXBjXBSd9gSMbuZ",
+	"lM9YXos9Tds6BytYyUJNk6ICf44v40m7BGLQWEFXhlDJslTcOgnwMVcYq9WF4+/KdUYu9v63rSvy217+",
+	"9//sn/37wZc//XOvhaz4uFD0Q5CMYIX7KTmDc0sZOj5BIz4RstCWtDaQX1kET8AVN8zRTMZNZbVKw1Ff",
+	"uTseoKYU2GSvIydpTL40NHJyfJyvkTmIxSJdJWSccUVYPNv7C5k1rpPn85pbtX/a+79f/rVqeb7kqWzf",
+	"82S2Eb5seElhFmt++G1BJhxtsO+56gMms7WOw16K2Z4+fUsY5aU5o9+i3ofPeClbhXe+RcVuqr0bkqV4",
+	"RpJlnxaf5F+sgzmbVQCNp8wHV2XL36IaO+7gD03K3wzDhkhoI+uejmhKbDWBQhMWZKA1HA6+5AlLiZQo",
+	"xjLGCbFqkYn5mB70iYRcEn0mnWVXNs6LWl+aGXOtdw+JVnHRQrWyrsXGysLGVAXoImw0sfjSxdUWcxGW",
+	"CGKB6OToeB/9/qffbWZjzQcgA+u5y2Dv44KO2uy6q9C+d0I4+tUbgNry7JJ8QQ051Rm+hhq7afvb0o2r",
+	"+GBViQcsjQfQWlILRyHKqzSgCVM0tQGa/Cjh4vLHR+Cva2CLlgrWxxajah/Wj0TNdfAk6GDtZkcX4fgI",
+	"JsoNwclaN7uRsdeVEAF2AveJ5tzEFu4oa001THpplFuzmczV56rwLvi0NSZiSDzl3dwU8uc3352+Lmrv",
+	"UIngvaTiam+00OS8PVC04+Cyfh2hhau50BRD0UpeqikEJZNnqE9iPrZcO2/W3Iw432j59rLEWkC2iid2",
+	"6YPg/KUS7mRjfOpztMi+5bFNKvPqe0Zw5cluRu6iCzsX0zYrFUmary/p2wWm3iXV+kjM2SClsUKvTg7f",
+	"vbYJ6xYLkc8qV4qgZhOoRIuqCNRoC5pIMNOfgZm+lItESK1Sh6xyhlDnrLvi1sZunh92e7ltKirOOzTn",
+	"+XP39loY49tTPsydggncdMy8mqGPoDk+gg8C9WemNNzzVJZNSQBk+cpsvYrUpMLFa3x31UVoDfcuqtAa",
+	"D0CJXVpwLZUOVLuPPnEjJWiefRzZ2FU5UCQV6BR0oIU7fGFup6zwLoObJg4Wf5CzT1DOPhl/bxAxO+vm",
+	"Xp93mgskDDfdoqP6oEi2buO6sUkhwYHzeA4cL3HGQh53353ToB6ZlTDGkC/FPGEN6oRfTdnK6DmMUP7P",
+	"CTWQyPzBApDG06k+20RMkIQGdQsBkowLVeGUmFQfp6AwPbbCFHSFx9QVHsgYf53La10vZ1yQoYLcUzK1",
+	"dbVkhdT0MTc38HJvk+Rlu3gU8roksamHVCOrE/v7fu/h2/wRzxqsEs1M8kyxhe2u22Yfrp+U99peg9wM",
+	"zXYvBVB2AGUHUHYAZQdQ9gsDZRuKDXjsp43HLsR0rha4R9vDYNvc6QC/DvDrAL9eNwfeOvLa7zaArhtB",
+	"1znj6858KwyygLEmrYVJ8B0GePVmmV1AVjcjqx/A+xrg1Hmrj73lLxZE/aB9DcjpgJx+4sjpoF8E4zqA",
+	"pgNoeuNhxHo9Y1fBbEs9BzsIlX6YuvTs8dFBmgZp+hKg0V18sUGG7Jj3eWNY6I34jw+GpgY540mp/mJ5",
+	"NX+w5UHtx4gqSdJBVMRnlpcHvUC2J6S7sjWsOcRy8ruu8/ZxlhFsGOLlh58/fP5wuY9+BQ92aRQSJQLu",
+	"2Yxc5Xe/C9cIDBKAFQmVuJ9WuZM9FJNXlD0AmnYO0BQgKi8UouId683CVD5vB5yybnCIHpzPPueqQHcQ",
+	"O+6Lp+vhbSkOD/4YFkTjJwk9zWlFTSPxt7ZmNN5kN5+4Uq1R7KNfBiUEO0tnCOCPkYUxRjCDq8sor9Vt",
+	"DjbcrKxZbXEzDshbhe8IOzeXTwAnThJBpLT1tj2n8L/IfVQEzE8cPyxpFNS4q+0dYN7w/0VWZ7ksaBRe",
+	"6tj67Q7/Opkt2x4LXXe2Px4/VaK81w/mfg1MZmxuiXu6rORLHdqv+tieoRTa2ksIqKgkQZTvZ8XtJabs",
+	"/765He8HPKbpDI2JlFqPjJDeODiUtsb/8B800wZDNpEj86SPJUGHzhqSCKepvfpfIlMcv3wezwu4l/4S",
+	"rqQpAma6f+ouFsKg7qhSapx+hqV7BMOA9rFCUp9bFhPE4IJt479ZqMn/zrGPPHrlQl0jaw9VsAvpwk32",
+	"EsFlxscV3AoyoIVyISaLCwHKH58w3YghagsCmjBklW9GprUestxitoPa+55z1ZrQTpogcoWLphopF9Xf",
+	"aQ76q96XCA0Fn1I2dDhCrCfWfja3djsbZ7RwYXo3u8oftqUmS4tUgiyxuvk5OjTuMjgQAJ3gjHTYGSxr",
+	"ojOHUcMcDivm0Noxds+S/SHnw5To4654fzJYQYFeJqdOKu5G0XJ9HVrwtdkPgixTrmX8iqREvzN7COdv",
+	"kWhuvthCjnmAtnRIL99RoMtO5ZTPnZwQZNrVdPIQX9l6Evmagg8ZhRDBknRie31ZcL+HfOKQTxzyiUOw",
+	"5sXlE1sJEBKKn3ZCcS7OPb0gf7b+lGKwCayApwbSDRECveKgADiMvEn9hN20PA/GVJuTbMktJCWHpOSQ",
+	"lDxbOxvfelZyqd+QltyYllzwvhVYeJVtFzKTSXuREvxQITV5wxwv5CY35yY/iAE2ZCcX7T76tr/Y/OQH",
+	"7m3IUA4Zyk88QznoGcHUDinKIUV58+HPBl1jV/PLlvsRdjBJ+aE607NPUw4iNYjUF5Gn3Mk9GyTJznmk",
+	"N5aqvCmfchv8rO17CwDa4HzpgqDdWVfMTmFo509P0IB2FUQbhP8jwGjXJhgnCVW15To+EZJIhOHEF3AF",
+	"YAQADOMMXegGDIMQJOYiMTGdCvgTFfNJbzJCPE0IRERtkKwCxKs7uDFNL+MjFh5phuHSuxQdg16RYkVE",
+	"3RmTlM35e3IcmCalPd1Irz1A04zAOpHzUdR1DpGxdXfupm8tlsgmIk4kEQc4pTH5d/IVj7OU7HMxrF0W",
+	"83EtnO/t6arD0kRU16v+7UH8udSjM+6oRHeU1XJZ/VuvIf9wlU4LGIKbtu6sbgRWo6hZ6TdrG4LB9NaO",
+	"wvzca1Bluo3D8g0qEZ+omNfP3/5cKehwmvIp0RuUEEbhjwGmKUlWdwAE0P8TB/1vFOdQSBWLDW5A9VpK",
+	"XkeWaG7TgOBFKW9/t16l/O7j+G6SrSLAhwTk9/fQgJYMOE0db7AIWQtLphIRFotZplUqG9cd0nuitx6k",
+	"Ps2onvw5YtxYHlpZjzFDQs+2Kkn9R6JMx8sk+k3eOnqle/uv47dvj96hbNJPaYzuyEy+RtMRh94SAoM0",
+	"FhC0Xo9Wt602GnDAG6pccHOECkf3yrx8dAon1/0rfxcLgWedaZrHiqg9sw1rqSdU7KNboIeTtN5INMk8",
+	"W8gjaTmTiow7kXSc8kkiibinMWnO73qv37x1b4Ycr5DjFXK8Qo5XyPF6WTlevhQIeV5POs+rLNoLLaH8",
+	"fGtXSPqUE1K2QspWSNmabYQrbztta7HvkLpVn7qF5tjgiky5zoILWVykm6QJwdCQybUFJhiyuRqyudbE",
+	"E+uTuubafxJU8DKTu9a21SHHK+R4Pe0cr6CFBPs85HmFPK/tAPSWqR47itBv6XzYtXyv9alRzz3tK0jZ",
+	"IGVfTOpXdzdvEDA7693eTBrYdvzTLTLC/HFsPisseG66ZYa9AD/OLiWIVR6moCvtaJJYUBMe7za6tYtP",
+	"wgRP0zFhqsUdDB/yl8NVDAGmG2C6AaYbYLovEqY7JwgCUvdJI3UXZHyhOCz89HzuZ5ijwYD5DZjfgPmd",
+	"bYrFbxv2W9l9QP42XdqwyBBX5/INFmLAAJPOwie4uwIMeDtMMSCBG+91WCePrAcEL/byVEjipd75sN59",
+	"D+jggA5+2ujgoJ8EYz4AhANAeGuB2RZ6yI5CuNp7KnbvWog1q1XPHS0cpG6Qui8JMLySjzjInB33jm/q",
+	"Aont+rdbYIjnBrR5GHFw9qxwx8RLcf3sEqC47mQFdWpHMcVBk3j0ayg2JV4BwtgMKzavBDBxABMHMHEA",
+	"Ewcw8QsDE+t9ChDipw0hdiI61wnMg+6agAcfq7Wr791tDpukuGA910Al7Op33enHsY3hLqUlxrFHg0PC",
+	"iMAp48mS6yh+NC9+gheDZho006CZBs00aKYvSzP1hEDQT5+0flqS64XuUnq8tasoPLIJWWkhKy1kpc02",
+	"wZG3nZG20HXIRmu4h6LMA1fjxzV2W0hAI51kTIiLhuSzzfO/kHjWdAXFOthhfb5ZufWnQAEv9PqJ9Wxz",
+	"SC8L6WVPO70saB/BIg+pZSG1bCvgvCVqx45C/Nu5G3bu5ok1aVDPPZMsCNggYF9KFllnn24QLTvqyd7Q",
+	"nROb90W3SBbzBrH5RLHgqel23cSu+212KTes6iAFBWlH88KCbvBYN02sW2hSZUOvzbBbqm7tawF0G0C3",
+	"AXQbQLcBdPvCQLdOBATI7dOG3BYS3dMPiofbg9s6gglg2wC2DWDb2fo58dahtuWOA9C2CWjrcb9VuHCl",
+	"jRYgtqSDXAkOpgCw3TTXC/DaRnjtA5lgA7TWa/nxd/6lwmofvL0BUhsgtU8cUhu0jWB1B0BtANRuIbLZ",
+	"pG7sKuaphUth98C0D9ebnj2QNojVIFZfBoy2m7c2iJMd9FBvCkC7QR9zG+is634LwNngiekCm91hv8xO",
+	"QWYXDlBQhXYVMBu0gMcAy65PQFr4XjNM9pN7KYBkA0g2gGQDSDaAZF8WSNYKgACRfdIQWVaIaacV5I+2",
+	"Bo+1pBLAsQEcG8Cxs3Vz4G1DY0vdBmBsAzC24HvdeW+FPRYgsaS1LAkOpACI3SyvC3DYJjjsQ1hfPRS2",
+	"aPWxd/yFwmAftq0BAhsgsE8bAhu0i2BZBwBsAMBuPFbZoGbsKF5pudtg58CvD9SWnjvwNQjTIExfAuy1",
+	"kx82iJAd8zxvCPC6Gd9xC6ir7XjzQNfgaWkPc91Vv8suQVznD05QenYU4Brk/bbBresShlAzthHVam9v",
+	"DpDWAGkNkNYAaQ2Q1hcFaeVJKPn6xPGsVkDnekDrmzHWg2RtcRtW8A8GGGuAsXbjulvHsD65i6eeJoC1",
+	"fPVG9zs3/BuqXjhuNdyjGECrWwKttrhzLSBWFxCrK/G6Bqyqae9Rd/mlolRX3MqATw341CeOTw1aRLCX",
+	"Azg1gFM3G2l8WZdRL3EG7B4sdVX16NkDUoP0DNJz59Goj3BRcRAYOwpCXaf/tw321L9RPXhOHh11unN+",
+	"lJ3Cm/qHJeg0uwo2DeJ8ezDTh4q7LMUMlqEabXJpQohYGVMMqDUTE83EgWpN9IUNc9q24CDNkkRCBPxz",
+	"TMZczM7mAAb3OKWJtb4giEVYrHXpMYezQ7xIqsN3plgbVhM14oJK+ylOEkGkJMZ2K3lyZZVlVoeTuU4x",
+	"623mQOimb0y72z4XMKuKc/Gr3iGzZ9albUCOokBfGrbkQtT3FPCY8AWgP7hAqbaNDXkhxc2r+701kHox",
+	"OIP9dDC/hHu0bii3C60LguMR7tOUqpmn080Je0ISiTDIs4JiQcwNiUKcoRuvGSdbLY5Ur2Kfq9Eikf1I",
+	"lP/dMvmnrUueEWbjFSmfngGQ7ODTxccPeu2HhBGB0/xZrV0o+LitQvLdYUkhedNC7n3mUywSzSL4eMUR",
+	"Kr7B8QGeGHChmeCKxzytG4b7vVKqYgZYyTjrRb1Jov9L43G2uvOgGFZCpKIM6AQ5valyeFyoeQ3FYOZP",
+	"375983YJhn6TsfsSWVeyGs1BMp7SmGounaZ8CpAYw15mBkqqRuBF54hxtQ4e8hHPAGNqOBecJThGwKls",
+	"1MtjJpZxdOMmgCqul50NnCS2lqtmJgabTJlembz4qVGuXfATo4TEYpaBaxfHd5PMR3SD6WvQtgXWGRTf",
+	"PkFknKkZ6k8MmNtI8jwgOAY7AlsEn8JVaruRjnaYy9iWD0zJoeKNUBQ7/A1FRXisiNozCOQVkNDbk9N2",
+	"fW/AdqoX2FibV/Bmso5D4ogPW6ryDoScSUXG3Q4ET0mfsoSyYXPK0g1PyffuxZC5FDKXQuZSyFwKmUsv",
+	"K3PJEwIhgelJJzCV5HqhIZQeby2dySObkNUUsppCVtNsExx528lNC12HHKeGHKcyD1yNH9fYbSHxiXSS",
+	"MSFOGfKfNs//QhpUUxrUOthhfVJUufWnQAEvNEVqPdscEqZCwtTTTpgK2kewyEPeVMib2k7csVnt2FE0",
+	"fDt3w85lUa1Jg3ruOVVBwAYB+1JSqzr7dINo2VFP9obyrTbvi26RhOUNYvO5WMFT0y0la9f9NruUoFV1",
+	"kIKCtKN5WkE3eKysrQ0IzeWI2wC1DVDbALUNUNsAtX2JUNuAsX3yGNt5cO2WUbUBThvgtAFOu17z6jFw",
+	"tAFA2wpA253ZzltcAStL2kmO4CQKINkNMreAjl2Gjl1FsWyKtfQeeZdfMAJ2JRshYF4D5vXJY16DFhHs",
+	"5QB2DWDX7asWOwxFemnw1pXUo10AtAbpGaTnziNZg8B4TIGxW6DVtfl/W+JTtwNMDZ6TlojU3fKj7BoG",
+	"NYBPXwL4NIjz7cFNHyTuFEnJmCgxO9D/pbF8QPX0j6aFffQBqs1LIiiRudMVLCxkIXaVVdQ/u7HYhpYx",
+	"CVtqm7hGrd5NJZIjLGpPD/xY7YbxoanHb/3S24dtkKmfJuO+QURBH7JxBLIGIFsawumDq38r8lUdZCmm",
+	"D4eC2W1x8uRa8DFRI6JlEPkKaMExXk+Fb9uRlWr59gJHzSZyZMKdVDr/m3cEcoJe8RgoLIZEreMYNJL4",
+	"Z9vNA3kiYLqXMUfT14+CTzK9OXafsRC4sqq7eR0N9ftyHdtp5+pg4+inz5+vNXeA8u0JlTEHfsEHHkk9",
+	"eEenI47HtEl1/9W8sUGpZHuoUdxrfAFruWWDQyxH3pXTEJpL4eOJGhGm9FQBlRP1DlJ6T/7RtIY/wwsr",
+	"M6GlLOdKIappUE+PxBMB13v89sWf7JURL5ngcFsJ1mNuXe08m/RTGpvJrk8AVp38QqbtOsMu2DKc+Moz",
+	"3aUGPc8Iwxndd2evjhZ/yQi7uL566IG2q2pwyXOqM3jgbvD0I5ESD2tN8pJvWWv0/3H7y6dmKv4Maov/",
+	"3Uo0LAhOZo0n9sa8sbkj+3lEZijG7AF0VbNG7zFzXFKiPgERQpIV18neStW8VO6ldqs1UuP0wWf2s01k",
+	"6koumsywwerrU5cRnqUr8MFyn3/0+gQLInT3WteEFbe6+ESkvbPeQU8/t538kbtB7F0nPa0ju2dwgZn3",
+	"wKl1/jPvZqHyuzBQd9OM/0uc8klilYnSD4QJnqZjwpTid4SVfjN20tyDPEHP7zeji18PqbIYz1J/kCK0",
+	"OGj/ibnYyntQ6DbeQ7tV3758+38BAAD//w==",
 }
 
 // decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,

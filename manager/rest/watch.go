@@ -2,300 +2,313 @@ package rest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
-	"time"
+	"strings"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/cache"
+	"github.com/cyphonic/cyphonic/manager/events"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
-// watchSlots bounds the open watches.
-type watchSlots struct {
-	mu         sync.Mutex
-	open       int            // under mu
-	perAdapter map[string]int // under mu; adapters without a watch are absent
+// sight is an event of a watch: what the client gets to see.
+type sight struct {
+	kind   api.WatchEventType
+	object []byte // JSON on one line
 }
 
-func (w *watchSlots) take(who principal) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.open >= maxWatches || (!who.admin && w.perAdapter[who.adapter] >= maxWatchesPerAdapter) {
-		return false
-	}
-	w.open++
-	if !who.admin {
-		w.perAdapter[who.adapter]++
-	}
-	return true
+// feed is where the events of a watch come from. It is used by one goroutine.
+type feed interface {
+	// next waits for events, or until stop is closed. There may be none: then
+	// only the revision has grown.
+	next(ctx context.Context, stop <-chan struct{}) (seen []sight, revision int64, err error)
+	// reached is a revision up to which next has delivered everything, as high
+	// as can be said without waiting.
+	reached() int64
+	close()
 }
 
-func (w *watchSlots) free(who principal) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.open--
-	if who.admin {
-		return
-	}
-	if w.perAdapter[who.adapter]--; w.perAdapter[who.adapter] <= 0 {
-		delete(w.perAdapter, who.adapter)
-	}
-}
-
-// watch answers with a stream of changes. Whether the revision can be served
-// is found out before the answer begins, so that the client gets a status.
-func (s *Server) watch(ctx context.Context, kind api.Kind, match filter, version string) (*answer, error) {
-	st := &stream{server: s, kind: kind, match: match, who: principalOf(ctx), checked: s.now()}
+// watch answers with a stream of the changes of a kind. Whether the revision can
+// be served is found out before the answer begins, so that the client gets a
+// status.
+func (s *Server) watch(ctx context.Context, q query, version string) (*answer, error) {
+	note := func(*answer) {}
+	var view cache.View
+	var after int64
+	var err error
 	if version == "" {
-		items, revision, err := s.listObjects(ctx, kind, match)
+		view, note, err = s.current(ctx, q.kind.Plural)
+		after = view.Revision()
+	} else {
+		after, err = s.resumable(ctx, version)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.newCacheFeed(&q, after)
+	if err != nil {
+		return nil, err
+	}
+	st := &stream{server: s, query: &q, feed: f, revision: after}
+	if version == "" {
+		st.initial = f.initial(view)
+	}
+	a, err := s.answerStream(ctx, st)
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	note(a)
+	return a, nil
+}
+
+// watchEvents is watch for events.
+func (s *Server) watchEvents(ctx context.Context, q query, version string) (*answer, error) {
+	var after int64
+	var err error
+	if version == "" {
+		after, err = s.store.Revision(ctx)
+	} else {
+		after, err = s.resumable(ctx, version)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A list below a prefix that nothing has asks the store about the revision.
+	if _, err := s.store.List(ctx, noPrefix, store.ListOptions{Revision: after, Limit: 1}); err != nil {
+		return nil, err
+	}
+	// The watch outlives the reading of the request: it gets the context of the stream.
+	st := &stream{server: s, query: &q, revision: after}
+	if version == "" {
+		st.initial = s.initialEvents(q, after)
+	}
+	st.open = func(ctx context.Context) (feed, error) {
+		w, err := events.Watch(ctx, s.store, after)
 		if err != nil {
 			return nil, err
 		}
-		st.initial, st.revision, st.fromNow = items, revision, true
-	} else {
-		revision, err := strconv.ParseInt(version, 10, 64)
-		if err != nil || revision <= 0 {
-			return nil, refuse(http.StatusBadRequest, typeInvalid, "resourceVersion %q is not one that the manager gave out", version)
-		}
-		// A list below a prefix that nothing has asks the store about the revision.
-		if _, err := s.store.List(ctx, keyspace.Root+"none/", store.ListOptions{Revision: revision}); err != nil {
-			return nil, err
-		}
-		st.revision = revision
+		return &eventFeed{watcher: w, query: &q, known: after}, nil
 	}
-	if !s.watches.take(st.who) {
+	return s.answerStream(ctx, st)
+}
+
+// noPrefix has no keys below it.
+const noPrefix = "/cyphonic/none/"
+
+// resumable reads a resourceVersion and waits until the cache has reached it:
+// another replica may have been faster.
+func (s *Server) resumable(ctx context.Context, version string) (int64, error) {
+	reached := func() int64 { return s.cache.View("").Revision() } // that of any kind
+
+	revision, err := strconv.ParseInt(version, 10, 64)
+	if err != nil || revision <= 0 {
+		return 0, refuse(http.StatusBadRequest, typeInvalid, "resourceVersion %q is not one that the manager gave out", version)
+	}
+	if reached() >= revision {
+		return revision, nil
+	}
+	away, err := s.outage.ask(ctx, s.cache.Fresh)
+	switch {
+	case err != nil:
+		return 0, err
+	case away:
+		return 0, fmt.Errorf("watch from revision %d: the cache is at %d: %w", revision, reached(), store.ErrUnavailable)
+	case reached() < revision: // of another database, or made up
+		return 0, fmt.Errorf("watch from revision %d: it does not exist yet: %w", revision, store.ErrCompacted)
+	}
+	return revision, nil
+}
+
+// answerStream takes a slot for a stream, and makes an answer out of it.
+func (s *Server) answerStream(ctx context.Context, st *stream) (*answer, error) {
+	st.who = principalOf(ctx)
+	subject := st.who.String()
+	if isHead(ctx) {
+		return nil, refuse(http.StatusBadRequest, typeInvalid, "a watch has no head; use GET")
+	}
+	if s.drain.over() {
+		return nil, refuse(http.StatusServiceUnavailable, typeBlank, "this manager is shutting down; watch from another one")
+	}
+	held, ok := s.watches.take(subject, limitOf(subject, maxWatchesPerAdapter, maxWatchesPerSubject), st.open != nil)
+	if !ok {
 		return nil, refuse(http.StatusServiceUnavailable, typeBlank, "too many watches are open; close some, or try again later")
 	}
+	s.metrics.watches.Inc()
+	st.checked = s.now()
 	return &answer{stream: func(w http.ResponseWriter) error {
-		defer s.watches.free(st.who)
-		s.metrics.watches.Inc()
 		defer s.metrics.watches.Dec()
+		defer s.watches.free(held)
 		return st.run(ctx, w)
 	}}, nil
 }
 
-// stream is one watch. It lives in the goroutine of its request.
-type stream struct {
-	server   *Server
-	kind     api.Kind
-	match    filter
-	who      principal
-	initial  []api.Object // sent first, if fromNow
-	fromNow  bool
-	revision int64     // everything up to it has been sent
-	checked  time.Time // when the right to watch was last checked
-	w        http.ResponseWriter
-	control  *http.ResponseController
+// limitOf chooses a bound: adapters are many, and each needs little.
+func limitOf(subject string, adapter, other int) int {
+	if strings.HasPrefix(subject, "adapter/") {
+		return adapter
+	}
+	return other
 }
 
-// run sends events until the client goes away, the server stops, the right to
-// watch ends or the store cannot go on; in the last two cases the client is
-// told with an ERROR event.
-func (st *stream) run(ctx context.Context, w http.ResponseWriter) error {
-	st.w, st.control = w, http.NewResponseController(w)
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no")
-	w.WriteHeader(http.StatusOK)
-	err := st.follow(ctx)
-	if ctx.Err() != nil || errors.Is(err, errClient) {
-		return nil // nobody is there to be told
-	}
-	p := asProblem(err)
-	st.server.log.Info("watch ended", "requestId", requestIDOf(ctx), "kind", st.kind.Plural, "subject", st.who.String(), "err", err)
-	line, err := encodeEvent(api.WatchEventTypeERROR, p.encode("", requestIDOf(ctx)))
-	if err != nil {
-		return err
-	}
-	if err := st.send(line); err != nil && !errors.Is(err, errClient) {
-		return err
-	}
-	return nil
+// cacheFeed is the changes of resources.
+type cacheFeed struct {
+	server *Server
+	query  *query
+	sub    *cache.Subscription
+	// Of the list of an adapter: its own changes, and what it says now.
+	adapter *cache.Subscription
+	drained bool
+	known   int64 // everything up to it has been delivered
 }
 
-// errClient says that the client is gone or reads too slowly.
-var errClient = errors.New("client is gone")
-
-func (st *stream) follow(ctx context.Context) error {
-	watcher, err := st.server.store.Watch(ctx, keyspace.ResourcePrefix(st.kind.Plural), st.revision)
-	if err != nil {
-		return err
+func (s *Server) newCacheFeed(q *query, after int64) (*cacheFeed, error) {
+	f := &cacheFeed{server: s, query: q, known: after}
+	var err error
+	if q.adapter == "" {
+		f.sub, err = s.cache.Subscribe(q.kind.Plural, after, q.matches)
+		return f, err
 	}
-	defer watcher.Close()
-	if err := st.sendInitial(); err != nil {
-		return err
-	}
-	for {
-		batch, err := st.next(ctx, watcher)
-		if errors.Is(err, errDue) {
-			if err := st.heartbeat(ctx); err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := st.forward(ctx, batch); err != nil {
-			return err
-		}
-	}
-}
-
-// errDue says that it is time for a heartbeat.
-var errDue = errors.New("heartbeat is due")
-
-// next waits for changes until the next heartbeat is due, however many changes
-// there are. A clock that was set back does not put it off.
-func (st *stream) next(ctx context.Context, watcher store.Watcher) (store.Batch, error) {
-	left := min(st.checked.Add(st.server.heartbeat).Sub(st.server.now()), st.server.heartbeat)
-	waitCtx, cancel := context.WithTimeout(ctx, left)
-	defer cancel()
-	if left <= 0 {
-		return store.Batch{}, errDue
-	}
-	batch, err := watcher.Next(waitCtx)
-	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
-		return store.Batch{}, errDue
-	}
-	return batch, err
-}
-
-func (st *stream) sendInitial() error {
-	if !st.fromNow {
-		return st.send(nil) // the header, so that the client knows that the watch stands
-	}
-	var lines [][]byte
-	for _, o := range st.initial {
-		line, err := encodeEvent(api.WatchEventTypeADDED, o)
-		if err != nil {
-			return err
-		}
-		lines = append(lines, line)
-	}
-	st.initial = nil
-	line, err := st.bookmark()
-	if err != nil {
-		return err
-	}
-	return st.send(append(lines, line)...)
-}
-
-// heartbeat checks the right to watch and tells the client where it is.
-func (st *stream) heartbeat(ctx context.Context) error {
-	if err := st.server.checkAdapter(ctx, st.who); err != nil {
-		return err
-	}
-	st.checked = st.server.now()
-	line, err := st.bookmark()
-	if err != nil {
-		return err
-	}
-	return st.send(line)
-}
-
-func (st *stream) bookmark() ([]byte, error) {
-	o := st.kind.New()
-	return encodeEvent(api.WatchEventTypeBOOKMARK, map[string]any{
-		"apiVersion": api.Version, "kind": o.KindName(),
-		"metadata": map[string]string{"resourceVersion": formatRevision(st.revision)},
-	})
-}
-
-// forward sends the events of a batch that concern the client.
-func (st *stream) forward(ctx context.Context, batch store.Batch) error {
-	var lines [][]byte
-	for _, e := range batch.Events {
-		line, err := st.translate(ctx, e)
-		if err != nil {
-			return err
-		}
-		if line != nil {
-			lines = append(lines, line)
-		}
-	}
-	st.revision = batch.Revision
-	if len(lines) == 0 {
-		return nil
-	}
-	return st.send(lines...)
-}
-
-// translate turns a change of a key into an event of this watch, or nothing. A
-// resource that leaves the filter is deleted as far as the client can see.
-func (st *stream) translate(ctx context.Context, e store.Event) ([]byte, error) {
-	var before, after api.Object
-	if e.Previous.Key != "" {
-		got, err := decodeEntry(st.kind, e.Previous)
-		if err != nil {
-			return nil, err
-		}
-		if st.match(got.object) {
-			before = got.object
-		}
-	} else if !e.Created() { // the state before is compacted: nobody knows what the client has
-		return nil, store.ErrCompacted
-	}
-	if e.Type == store.EventPut {
-		got, err := decodeEntry(st.kind, e.Entry)
-		if err != nil {
-			return nil, err
-		}
-		if st.match(got.object) {
-			after = got.object
-		}
-	}
-	kind, shown := api.WatchEventTypeMODIFIED, after
-	switch {
-	case before == nil && after == nil:
-		return nil, nil
-	case before == nil:
-		kind = api.WatchEventTypeADDED
-	case after == nil:
-		kind, shown = api.WatchEventTypeDELETED, before
-		shown.Meta().ResourceVersion = formatRevision(e.Entry.Revision)
-	}
-	if err := st.server.observed(ctx, shown); err != nil {
+	if f.sub, err = s.cache.SubscribeCarriedBy(q.kind.Plural, q.adapter, after, nil); err != nil {
 		return nil, err
 	}
-	return encodeEvent(kind, shown)
-}
-
-func encodeEvent(kind api.WatchEventType, object any) ([]byte, error) {
-	return encodeLine(struct {
-		Type   api.WatchEventType `json:"type"`
-		Object any                `json:"object"`
-	}{kind, object})
-}
-
-// send writes lines and flushes them within watchWriteTimeout. Nothing limits the silence until the next ones: over
-// HTTP/2 a deadline that stays ends the stream also while nothing is written.
-func (st *stream) send(lines ...[]byte) error {
-	if err := st.deadline(time.Now().Add(watchWriteTimeout)); err != nil {
-		return err
+	if f.adapter, err = s.cache.SubscribeName(keyspace.Adapters, q.adapter, after, nil); err != nil {
+		f.sub.Close()
+		return nil, err
 	}
-	for _, line := range lines {
-		if len(line) == 0 {
+	f.drained = s.drained(q.adapter)
+	return f, nil
+}
+
+func (f *cacheFeed) close() {
+	f.sub.Close()
+	if f.adapter != nil {
+		f.adapter.Close()
+	}
+}
+
+func (f *cacheFeed) reached() int64 {
+	if f.adapter == nil {
+		return f.sub.Revision()
+	}
+	return min(f.sub.Revision(), f.adapter.Revision())
+}
+
+func (f *cacheFeed) next(ctx context.Context, stop <-chan struct{}) ([]sight, int64, error) {
+	var flipped <-chan struct{} // never readable, unless it is the list of an adapter
+	if f.adapter != nil {
+		flipped = f.adapter.Woken()
+	}
+	for {
+		seen, err := f.poll(ctx)
+		if err != nil || len(seen) > 0 {
+			return seen, f.reached(), err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		case <-stop:
+			return nil, f.reached(), nil
+		case <-f.sub.Woken():
+		case <-flipped:
+		}
+	}
+}
+
+// poll looks for changes of the general nodes of an adapter, then for changes of
+// what the adapter shall do with them.
+func (f *cacheFeed) poll(ctx context.Context) ([]sight, error) {
+	changes, revision, err := f.sub.Poll()
+	if err != nil {
+		return nil, err
+	}
+	f.known = revision
+	seen, err := f.translate(ctx, changes)
+	if err != nil || f.adapter == nil {
+		return seen, err
+	}
+	flips, _, err := f.adapter.Poll()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range flips {
+		if c.After == nil || isDrained(c.Before) == isDrained(c.After) {
 			continue
 		}
-		if _, err := st.w.Write(line); err != nil {
-			return fmt.Errorf("%w: %w", errClient, err)
+		f.drained = isDrained(c.After)
+		all, err := f.repeat(ctx)
+		if err != nil {
+			return nil, err
 		}
-		st.server.metrics.events.Inc()
+		seen = append(seen, all...)
 	}
-	if err := st.control.Flush(); err != nil {
-		return fmt.Errorf("%w: %w", errClient, err)
-	}
-	return st.deadline(time.Time{})
+	return seen, nil
 }
 
-func (st *stream) deadline(end time.Time) error {
-	if err := st.control.SetWriteDeadline(end); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return fmt.Errorf("set the deadline of a watch: %w", err)
+// repeat shows all general nodes of the adapter again. What changed after the
+// changes that the client knows is left out: it will come by itself.
+func (f *cacheFeed) repeat(ctx context.Context) (seen []sight, err error) {
+	f.server.cache.View(f.query.kind.Plural).CarriedBy(f.query.adapter, "", func(item *cache.Item) bool {
+		if item.Revision > f.known {
+			return true
+		}
+		var object []byte
+		if object, err = f.server.appendItem(ctx, nil, f.query.kind, item, f.drained); err != nil {
+			return false
+		}
+		seen = append(seen, sight{api.WatchEventTypeMODIFIED, object})
+		return true
+	})
+	return seen, err
+}
+
+// initial shows what is in a view.
+func (f *cacheFeed) initial(view cache.View) func(ctx context.Context, after string) ([]sight, string, error) {
+	return func(ctx context.Context, after string) ([]sight, string, error) {
+		b := &pageBuilder{server: f.server, query: *f.query, limit: watchChunk}
+		b.ascend(view, after)
+		seen := make([]sight, 0, len(b.items))
+		for _, item := range b.items {
+			object, err := f.server.appendItem(ctx, nil, f.query.kind, item, f.drained)
+			if err != nil {
+				return nil, "", err
+			}
+			seen = append(seen, sight{api.WatchEventTypeADDED, object})
+		}
+		if !b.more {
+			return seen, "", nil
+		}
+		return seen, b.last, nil
 	}
-	return nil
+}
+
+// translate turns changes into what the client sees. A resource that leaves the
+// list is deleted as far as the client can see; it is shown as it was, with the
+// revision at which it left.
+func (f *cacheFeed) translate(ctx context.Context, changes []cache.Change) ([]sight, error) {
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	seen := make([]sight, 0, len(changes))
+	for _, c := range changes {
+		kind, item := api.WatchEventTypeMODIFIED, c.After
+		switch {
+		case c.Before == nil:
+			kind = api.WatchEventTypeADDED
+		case c.After == nil:
+			kind = api.WatchEventTypeDELETED
+			last := *c.Before
+			last.Revision = c.Revision
+			item = &last
+		}
+		object, err := f.server.appendItem(ctx, nil, f.query.kind, item, f.drained)
+		if err != nil {
+			return nil, err
+		}
+		seen = append(seen, sight{kind, object})
+	}
+	return seen, nil
 }

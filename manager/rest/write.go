@@ -1,208 +1,237 @@
 package rest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/cyphonic/cyphonic/api"
-	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/access"
+	"github.com/cyphonic/cyphonic/manager/fields"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
-// errChanged says that something that a write depends on has changed since it
-// was planned: plan again.
-var errChanged = errors.New("changed in the meantime")
+// intent is a write of one resource as it was asked for.
+type intent struct {
+	writeParams
+	kind    api.Kind
+	name    string
+	manager string      // who decides about the fields
+	verb    access.Verb // of an update
+	// owned is the new account of the fields, where it does not follow from
+	// what changes: for an apply.
+	owned []api.ManagedFields
+	// keepSystem keeps the finalizers of the manager, which the body need not
+	// list.
+	keepSystem bool
+	record     *record // of the answer, for an Idempotency-Key
+}
 
-// retry plans a write again while others are faster.
-func retry(f func() (*answer, error)) (*answer, error) {
-	for range maxRounds {
-		a, err := f()
-		if !errors.Is(err, errChanged) {
-			return a, err
-		}
+func (s *Server) intentOf(ctx context.Context, plural, name string, verb access.Verb, p writeParams) intent {
+	in := intent{writeParams: p, kind: kindOf(plural), name: name, verb: verb, manager: p.FieldManager, keepSystem: true}
+	if in.manager == "" {
+		in.manager = principalOf(ctx).String()
 	}
-	return nil, refuse(http.StatusConflict, typeConflict, "others keep changing what this request depends on; repeat it")
+	return in
 }
 
 // create answers POST.
-func (s *Server) create(ctx context.Context, plural string, body api.Object) (*answer, error) {
-	kind := kindOf(plural)
+func (s *Server) create(ctx context.Context, plural string, body api.Object, p writeParams) (*answer, error) {
+	if p.DryRun != "" {
+		return s.trial(ctx, p, func(s *Server, p writeParams) (*answer, error) { return s.create(ctx, plural, body, p) })
+	}
+	if p.IdempotencyKey != "" {
+		return s.createOnceFor(ctx, plural, body, p)
+	}
+	return s.createFrom(ctx, s.intentOf(ctx, plural, body.Meta().Name, access.Create, p), body)
+}
+
+// createFrom creates what the body says.
+func (s *Server) createFrom(ctx context.Context, in intent, body api.Object) (*answer, error) {
 	if err := checkBody(body); err != nil {
+		return nil, err
+	}
+	if err := s.permit(ctx, access.Create, body); err != nil {
 		return nil, err
 	}
 	if body.Meta().ResourceVersion != "" {
 		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/metadata/resourceVersion", "a resource that is to be created has no resourceVersion; leave it out, or use PUT")
 	}
-	return retry(func() (*answer, error) {
-		_, err := s.load(ctx, kind, body.Meta().Name)
+	return s.attempts(func(r *round) (*answer, error) {
+		_, err := r.load(ctx, in.kind, in.name)
 		if err == nil {
-			return nil, refuse(http.StatusConflict, typeExists, "%s %q exists; use PUT (cyphonicctl apply) to change it", kind.Name, body.Meta().Name)
+			return nil, refuse(http.StatusConflict, typeExists, "%s %q exists; use PUT (cyphonicctl apply) to change it", in.kind.Name, in.name)
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
-		return s.createOnce(ctx, kind, body)
+		return s.createNew(ctx, r, in, body)
 	})
 }
 
-func (s *Server) createOnce(ctx context.Context, kind api.Kind, body api.Object) (*answer, error) {
-	o, err := clone(kind, body)
+// createNew creates a resource that was not there a moment ago.
+func (s *Server) createNew(ctx context.Context, r *round, in intent, body api.Object) (*answer, error) {
+	if err := checkFinalizers(nil, body.Meta().Finalizers); err != nil {
+		return nil, err
+	}
+	o, err := clone(in.kind, body)
 	if err != nil {
 		return nil, err
 	}
 	now := s.now().UTC()
-	meta := o.Meta()
-	meta.Uid, meta.Generation, meta.ResourceVersion = uuid.NewString(), 1, ""
-	meta.CreationTimestamp, meta.UpdateTimestamp = now, now
-	o.SetStatus(kind.New())
-	revision, secret, err := s.commit(ctx, change{kind: kind, new: o})
+	*o.Meta() = api.ObjectMeta{
+		Name: body.Meta().Name, Labels: o.Meta().Labels, Annotations: o.Meta().Annotations, Finalizers: o.Meta().Finalizers,
+		Uid: uuid.NewString(), Generation: 1, CreationTimestamp: now, UpdateTimestamp: now, ManagedFields: in.owned,
+	}
+	o.SetStatus(in.kind.New())
+	if in.owned == nil {
+		after, err := tree(o)
+		if err != nil {
+			return nil, err
+		}
+		o.Meta().ManagedFields = fields.Update(nil, after, nil, in.manager, now)
+	}
+	revision, secret, err := s.commit(ctx, r, change{kind: in.kind, new: o, record: in.record})
 	if err != nil {
 		return nil, err
 	}
-	meta.ResourceVersion = formatRevision(revision)
+	o.Meta().ResourceVersion = formatRevision(revision)
 	if err := s.observed(ctx, o); err != nil {
 		return nil, err
 	}
-	if token, ok := o.(*api.EnrollmentToken); ok {
-		token.Status.Token = secret
+	if !s.rehearsal {
+		showSecret(o, secret)
 	}
 	return answerObject(http.StatusCreated, o)
 }
 
-// apply answers PUT: create or update.
-func (s *Server) apply(ctx context.Context, plural, name, ifMatch string, body api.Object) (*answer, error) {
-	kind := kindOf(plural)
+// replace answers PUT: create or update.
+func (s *Server) replace(ctx context.Context, plural, name string, body api.Object, p writeParams) (*answer, error) {
+	if p.DryRun != "" {
+		return s.trial(ctx, p, func(s *Server, p writeParams) (*answer, error) { return s.replace(ctx, plural, name, body, p) })
+	}
 	if err := checkBody(body); err != nil {
 		return nil, err
 	}
 	if body.Meta().Name != name {
 		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/metadata/name", "is %q, but the path says %q", body.Meta().Name, name)
 	}
-	return retry(func() (*answer, error) {
-		old, err := s.load(ctx, kind, name)
+	in := s.intentOf(ctx, plural, name, access.Update, p)
+	return s.attempts(func(r *round) (*answer, error) {
+		old, err := r.load(ctx, in.kind, name)
 		if errors.Is(err, store.ErrNotFound) {
-			if err := checkAbsent(kind, body, ifMatch); err != nil {
-				return nil, err
-			}
-			return s.createOnce(ctx, kind, body)
+			return s.createAbsent(ctx, r, in, body)
 		}
 		if err != nil {
 			return nil, err
 		}
-		return s.update(ctx, kind, old, body, ifMatch)
+		return s.update(ctx, r, in, old, body)
 	})
 }
 
-func (s *Server) update(ctx context.Context, kind api.Kind, old stored, body api.Object, ifMatch string) (*answer, error) {
-	if err := checkPreconditions(old, body.Meta(), ifMatch); err != nil {
+// createAbsent creates what was to be updated and is not there.
+func (s *Server) createAbsent(ctx context.Context, r *round, in intent, body api.Object) (*answer, error) {
+	if err := s.permit(ctx, access.Create, body); err != nil {
+		return nil, err
+	}
+	if err := checkAbsent(in.kind, body, in.IfMatch); err != nil {
+		return nil, err
+	}
+	return s.createNew(ctx, r, in, body)
+}
+
+// update makes a resource what the body says. Nothing is written if it is so.
+func (s *Server) update(ctx context.Context, r *round, in intent, old stored, body api.Object) (*answer, error) {
+	if err := s.permit(ctx, in.verb, old.object, body); err != nil {
+		return nil, err
+	}
+	if err := checkPreconditions(old, body.Meta(), in.IfMatch); err != nil {
 		return nil, err
 	}
 	if faults := api.CheckUpdate(old.object, body); len(faults) > 0 {
 		return nil, invalid(faults)
 	}
-	o, err := clone(kind, body)
+	o, err := s.successor(in, old, body)
 	if err != nil {
 		return nil, err
 	}
-	sameSpec, sameMeta := sameJSON(old.object.SpecPart(), o.SpecPart()), sameMaps(old.object.Meta(), o.Meta())
-	if sameSpec && sameMeta {
-		if err := s.observed(ctx, old.object); err != nil {
-			return nil, err
-		}
-		return answerObject(http.StatusOK, old.object)
+	sameSpec, sameMeta := sameJSON(old.object.SpecPart(), o.SpecPart()), sameWritable(old.object.Meta(), o.Meta())
+	if sameSpec && sameMeta && fields.SameOwners(old.object.Meta().ManagedFields, o.Meta().ManagedFields) {
+		return s.unchanged(ctx, r, old)
+	}
+	if deleting(old.object) {
+		return s.release(ctx, r, old, o, sameSpec)
+	}
+	if !sameSpec {
+		o.Meta().Generation++
+	}
+	if !sameSpec || !sameMeta {
+		o.Meta().UpdateTimestamp = s.now().UTC()
+	}
+	return s.commitUpdate(ctx, r, old, o)
+}
+
+// successor is the resource as it shall be after an update.
+func (s *Server) successor(in intent, old stored, body api.Object) (api.Object, error) {
+	finalizers := body.Meta().Finalizers
+	if in.keepSystem {
+		finalizers = withSystemFinalizers(old.object.Meta().Finalizers, finalizers)
+	}
+	if err := checkFinalizers(old.object.Meta().Finalizers, finalizers); err != nil {
+		return nil, err
+	}
+	o, err := clone(in.kind, body)
+	if err != nil {
+		return nil, err
 	}
 	labels, annotations := o.Meta().Labels, o.Meta().Annotations
 	*o.Meta() = *old.object.Meta()
 	meta := o.Meta()
-	meta.Labels, meta.Annotations, meta.UpdateTimestamp = labels, annotations, s.now().UTC()
-	if !sameSpec {
-		meta.Generation++
-	}
+	meta.Labels, meta.Annotations, meta.Finalizers = labels, annotations, finalizers
 	o.SetStatus(old.object)
-	revision, _, err := s.commit(ctx, change{kind: kind, old: old.object, new: o, revision: old.revision})
+	if in.owned != nil {
+		meta.ManagedFields = in.owned
+		return o, nil
+	}
+	before, err := tree(old.object)
 	if err != nil {
 		return nil, err
 	}
-	meta.ResourceVersion = formatRevision(revision)
+	after, err := tree(o)
+	if err != nil {
+		return nil, err
+	}
+	meta.ManagedFields = fields.Update(before, after, meta.ManagedFields, in.manager, s.now().UTC())
+	return o, nil
+}
+
+// commitUpdate writes an update and answers with it.
+func (s *Server) commitUpdate(ctx context.Context, r *round, old stored, o api.Object) (*answer, error) {
+	kind := kindNamed(o)
+	revision, _, err := s.commit(ctx, r, change{kind: kind, old: old.object, new: o, revision: old.revision})
+	if err != nil {
+		return nil, err
+	}
+	o.Meta().ResourceVersion = formatRevision(revision)
 	if err := s.observed(ctx, o); err != nil {
 		return nil, err
 	}
 	return answerObject(http.StatusOK, o)
 }
 
-// delete answers DELETE with the resource as it was.
-func (s *Server) delete(ctx context.Context, plural, name, ifMatch string) (*answer, error) {
-	kind := kindOf(plural)
-	return retry(func() (*answer, error) {
-		old, err := s.loadOrProblem(ctx, kind, name)
-		if err != nil {
-			return nil, err
-		}
-		if err := checkPreconditions(old, &api.ObjectMeta{}, ifMatch); err != nil {
-			return nil, err
-		}
-		if err := s.observed(ctx, old.object); err != nil {
-			return nil, err
-		}
-		if _, _, err := s.commit(ctx, change{kind: kind, old: old.object, revision: old.revision}); err != nil {
-			return nil, err
-		}
-		return answerObject(http.StatusOK, old.object)
-	})
-}
-
-// putStatus answers PUT …/status. Specification, labels and generation stay.
-func (s *Server) putStatus(ctx context.Context, plural, name, ifMatch string, body api.Object, match filter) (*answer, error) {
-	kind := kindOf(plural)
-	if n := body.Meta().Name; n != "" && n != name {
-		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/metadata/name", "is %q, but the path says %q", n, name)
+// unchanged answers a request that changes nothing with the resource as it is
+// now: what the cache shows may be of the past.
+func (s *Server) unchanged(ctx context.Context, r *round, old stored) (*answer, error) {
+	if r.cached {
+		return nil, errChanged
 	}
-	return retry(func() (*answer, error) {
-		old, err := s.loadOrProblem(ctx, kind, name)
-		if err != nil {
-			return nil, err
-		}
-		if !match(old.object) {
-			return nil, notFound(kind, name)
-		}
-		if err := checkPreconditions(old, body.Meta(), ifMatch); err != nil {
-			return nil, err
-		}
-		o, err := clone(kind, old.object)
-		if err != nil {
-			return nil, err
-		}
-		o.SetStatus(body)
-		keepOwnStatus(old.object, o)
-		if faults := o.Validate(); len(faults) > 0 {
-			return nil, invalid(faults)
-		}
-		if !sameJSON(old.object.StatusPart(), o.StatusPart()) {
-			value, err := encodeEntry(o)
-			if err != nil {
-				return nil, err
-			}
-			revision, err := s.store.Update(ctx, keyspace.Resource(plural, name), value, old.revision)
-			if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-				return nil, errChanged
-			}
-			if err != nil {
-				return nil, err
-			}
-			o.Meta().ResourceVersion = formatRevision(revision)
-		}
-		if err := s.observed(ctx, o); err != nil {
-			return nil, err
-		}
-		return answerObject(http.StatusOK, o)
-	})
+	if err := s.observed(ctx, old.object); err != nil {
+		return nil, err
+	}
+	return answerObject(http.StatusOK, old.object)
 }
 
 // checkBody defaults and validates a body by itself.
@@ -246,27 +275,4 @@ func etagMatches(ifMatch, version string) bool {
 		}
 	}
 	return false
-}
-
-// clone copies a resource deeply.
-func clone(kind api.Kind, o api.Object) (api.Object, error) {
-	b, err := json.Marshal(o)
-	if err != nil {
-		return nil, fmt.Errorf("copy %s: %w", kind.Name, err)
-	}
-	c := kind.New()
-	if err := json.Unmarshal(b, c); err != nil {
-		return nil, fmt.Errorf("copy %s: %w", kind.Name, err)
-	}
-	return c, nil
-}
-
-func sameJSON(a, b any) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
-}
-
-func sameMaps(a, b *api.ObjectMeta) bool {
-	return sameJSON(api.ObjectMeta{Labels: a.Labels, Annotations: a.Annotations}, api.ObjectMeta{Labels: b.Labels, Annotations: b.Annotations})
 }

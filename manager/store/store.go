@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Errors that callers branch on. Implementations wrap them.
@@ -43,12 +44,17 @@ type Listing struct {
 	// Revision is the revision of the whole store at which Entries is
 	// complete: a watch that starts after it misses nothing.
 	Revision int64
+	// More says that ListOptions.Limit left entries out: list again with
+	// After the last key at this Revision.
+	More bool
 }
 
 // ListOptions selects what List returns. The zero value is everything, now.
 type ListOptions struct {
-	Revision int64 // the revision to list at; 0 is the newest
-	KeysOnly bool  // leave Entry.Value empty
+	Revision int64  // the revision to list at; 0 is the newest
+	KeysOnly bool   // leave Entry.Value empty
+	Limit    int    // at most so many entries; 0 is all of them
+	After    string // only keys after this one, in the order of bytes
 }
 
 // EventType says what happened to a key.
@@ -88,8 +94,27 @@ type Watcher interface {
 	// Next waits for changes. After an error the watcher is over; the error
 	// is ctx.Err(), or wraps ErrCompacted or ErrUnavailable.
 	Next(ctx context.Context) (Batch, error)
+	// Progress asks that Next soon delivers a batch, if need be without
+	// events, whose Revision is not less than that of the store now. The
+	// request may get lost: who waits repeats it. It may be called while
+	// another goroutine is in Next.
+	Progress(ctx context.Context) error
 	// Close ends the watch and frees its resources. It may be called twice.
 	Close()
+}
+
+// Leadership is the office of a leader. It ends by Resign, by the end of the
+// context that it was won with, or because the store does not hear from its
+// holder for the time to live that was agreed.
+type Leadership interface {
+	// Condition holds as long as nobody else can have become the leader. Put
+	// it into every transaction that only a leader may do: a former leader
+	// that does not know yet that it is one then writes nothing.
+	Condition() Condition
+	// Lost is closed when the office has ended.
+	Lost() <-chan struct{}
+	// Resign gives the office up, so that another need not wait for its end.
+	Resign(ctx context.Context) error
 }
 
 // Store is the database. It is safe for concurrent use. Methods return
@@ -117,6 +142,13 @@ type Store interface {
 	// Watch delivers the changes of the keys that begin with prefix, from
 	// the first after the revision on.
 	Watch(ctx context.Context, prefix string, after int64) (Watcher, error)
+	// Revision returns the revision of the whole store: not less than that of
+	// any write that had been acknowledged when Revision was called.
+	Revision(ctx context.Context) (int64, error)
+	// Lead waits until holder, a text for people, is the leader for a name.
+	// There is at most one at any time. ttl, at least a second, is how long a
+	// leader that has gone away stands in the way of the next.
+	Lead(ctx context.Context, name, holder string, ttl time.Duration) (Leadership, error)
 	// Ping returns nil if a linearizable read succeeds.
 	Ping(ctx context.Context) error
 }
@@ -164,10 +196,19 @@ type Write struct {
 	Key    string
 	Value  []byte
 	Delete bool
+	// TTL, if it is not 0, is how long a put key lives: it goes by itself, not
+	// before, and not much later than a tenth of TTL after it. The next write
+	// of the key decides anew.
+	TTL time.Duration
 }
 
 // Put writes a key.
 func Put(key string, value []byte) Write { return Write{Key: key, Value: value} }
+
+// PutFor writes a key that goes by itself after a time.
+func PutFor(key string, value []byte, ttl time.Duration) Write {
+	return Write{Key: key, Value: value, TTL: ttl}
+}
 
 // Remove deletes a key.
 func Remove(key string) Write { return Write{Key: key, Delete: true} }
@@ -181,6 +222,9 @@ func (t Transaction) Validate() error {
 	for _, w := range t.Writes {
 		if w.Key == "" || seen[w.Key] {
 			return fmt.Errorf("%w: key %q is empty or written twice", ErrTransaction, w.Key)
+		}
+		if w.TTL < 0 || (w.Delete && w.TTL != 0) {
+			return fmt.Errorf("%w: key %q is to live for %v", ErrTransaction, w.Key, w.TTL)
 		}
 		seen[w.Key] = true
 	}

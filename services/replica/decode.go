@@ -151,7 +151,7 @@ func (s *state) decodeNode(ref Ref, value []byte) error {
 	}
 	subject := &Subject{
 		Ref: ref, UID: r.Metadata.Uid, Network: r.Spec.Network, FQDN: CanonicalName(r.Status.Fqdn),
-		Labels: r.Metadata.Labels, Disabled: r.Spec.Disabled, PasswordHash: r.Spec.Authentication.PasswordHash,
+		Labels: r.Metadata.Labels, Disabled: off(r.Spec.Disabled, r.Metadata), PasswordHash: r.Spec.Authentication.PasswordHash,
 	}
 	return s.addSubject(subject, r.Status.VirtualIPv4, r.Status.VirtualIPv6)
 }
@@ -163,7 +163,7 @@ func (s *state) decodeAdapter(ref Ref, value []byte) error {
 	}
 	subject := &Subject{
 		Ref: ref, UID: r.Metadata.Uid, Network: r.Spec.Network,
-		Labels: r.Metadata.Labels, Disabled: r.Spec.Disabled, PasswordHash: r.Spec.Authentication.PasswordHash,
+		Labels: r.Metadata.Labels, Disabled: off(r.Spec.Disabled, r.Metadata), PasswordHash: r.Spec.Authentication.PasswordHash,
 	}
 	return s.addSubject(subject, "", "")
 }
@@ -183,9 +183,15 @@ func (s *state) decodeGeneralNode(ref Ref, value []byte) error {
 	}
 	subject := &Subject{
 		Ref: ref, UID: r.Metadata.Uid, Network: r.Spec.Network, FQDN: CanonicalName(r.Status.Fqdn),
-		Labels: r.Metadata.Labels, Disabled: r.Spec.Disabled, Adapter: r.Spec.Adapter, Assurance: assurance,
+		Labels: r.Metadata.Labels, Disabled: off(r.Spec.Disabled, r.Metadata), Adapter: r.Spec.Adapter, Assurance: assurance,
 	}
 	return s.addSubject(subject, r.Status.VirtualIPv4, r.Status.VirtualIPv6)
+}
+
+// off says that a device neither logs in nor is reached: by its specification,
+// or because it is being deleted.
+func off(disabled bool, meta api.ObjectMeta) bool {
+	return disabled || !meta.DeletionTimestamp.IsZero()
 }
 
 func (s *state) addSubject(subject *Subject, ipv4, ipv6 string) error {

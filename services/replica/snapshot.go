@@ -24,7 +24,8 @@ type Subject struct {
 	IPv4    netip.Addr // virtual; the zero Addr if none
 	IPv6    netip.Addr // virtual; the zero Addr if none
 	Labels  map[string]string
-	// Disabled devices neither log in nor are reached.
+	// Disabled devices, and those that are being deleted, neither log in nor are
+	// reached.
 	Disabled     bool
 	PasswordHash string // PHC; empty: no login by password
 
@@ -187,7 +188,7 @@ func (s *Snapshot) SubjectByAddr(network string, addr netip.Addr) *Subject {
 // take part; why says what stands against it.
 func (s *Snapshot) Enabled(subject *Subject) (ok bool, why string) {
 	if subject.Disabled {
-		return false, "it is disabled in the desired state (spec.disabled)"
+		return false, "it is disabled in the desired state (spec.disabled), or is being deleted"
 	}
 	if subject.Plural != keyspace.GeneralNodes {
 		return true, ""
@@ -197,7 +198,7 @@ func (s *Snapshot) Enabled(subject *Subject) (ok bool, why string) {
 		return false, "its adapter does not exist in the desired state"
 	}
 	if adapter.Disabled {
-		return false, "its adapter is disabled in the desired state (spec.disabled)"
+		return false, "its adapter is disabled in the desired state (spec.disabled), or is being deleted"
 	}
 	return true, ""
 }

@@ -6,8 +6,21 @@ const (
 	// operationTimeout bounds one call of the store; after it the store is
 	// reported as unavailable.
 	operationTimeout = 5 * time.Second
-	// listPage is how many keys List reads with one request.
-	listPage = 1000
+	// firstPage is how many keys List reads with its first request, largestPage
+	// with any; pageBytes is how large an answer should about be. Values are at
+	// most 1 MiB, which bounds the first answer too.
+	firstPage   = 1000
+	largestPage = 20_000
+	pageBytes   = 8 << 20
+	// minTTL is the shortest life of a key or of a leader's office: etcd has
+	// whole seconds.
+	minTTL = time.Second
+	// leaseParts divides a time to live: keys whose ends fall into the same
+	// part share a lease.
+	leaseParts = 10
+	// progressRetry is how often the versions of the members are asked again
+	// while some did not answer.
+	progressRetry = time.Minute
 	// startTimeout bounds the start of the embedded server: replaying the log
 	// of a large database takes seconds.
 	startTimeout = 60 * time.Second

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -18,20 +19,24 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
 // Store is a store.Store on an etcd client.
 type Store struct {
-	client  *clientv3.Client
-	timeout time.Duration
+	client   *clientv3.Client // constant
+	timeout  time.Duration    // constant: of one request
+	leases   leases
+	progress progress
+	watches  atomic.Int64 // opened so far
 }
 
 var _ store.Store = (*Store)(nil)
 
 // NewStore wraps a client, which stays the caller's to close.
 func NewStore(client *clientv3.Client) *Store {
-	return &Store{client: client, timeout: operationTimeout}
+	return &Store{client: client, timeout: operationTimeout, leases: newLeases(client)}
 }
 
 // Get returns one key.
@@ -46,36 +51,6 @@ func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 		return store.Entry{}, fmt.Errorf("get %s: %w", key, store.ErrNotFound)
 	}
 	return entryOf(r.Kvs[0]), nil
-}
-
-// List returns the keys below a prefix, read page by page at one revision.
-func (s *Store) List(ctx context.Context, prefix string, o store.ListOptions) (store.Listing, error) {
-	opCtx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	out := store.Listing{Revision: o.Revision}
-	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
-	for {
-		opts := []clientv3.OpOption{
-			clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(out.Revision),
-		}
-		if o.KeysOnly {
-			opts = append(opts, clientv3.WithKeysOnly())
-		}
-		r, err := s.client.Get(opCtx, from, opts...)
-		if err != nil {
-			return store.Listing{}, classify(ctx, "list "+prefix, err)
-		}
-		if out.Revision == 0 {
-			out.Revision = r.Header.Revision
-		}
-		for _, kv := range r.Kvs {
-			out.Entries = append(out.Entries, entryOf(kv))
-		}
-		if !r.More || len(r.Kvs) == 0 {
-			return out, nil
-		}
-		from = string(r.Kvs[len(r.Kvs)-1].Key) + "\x00"
-	}
 }
 
 // Count returns how many keys begin with a prefix.
@@ -125,25 +100,33 @@ func (s *Store) Commit(ctx context.Context, t store.Transaction) (int64, error) 
 	if err := t.Validate(); err != nil {
 		return 0, err
 	}
+	revision, err := s.commit(ctx, t)
+	if isLeaseGone(err) { // etcd forgot a lease before its time; nothing was written
+		s.leases.forget()
+		revision, err = s.commit(ctx, t)
+	}
+	return revision, err
+}
+
+func (s *Store) commit(ctx context.Context, t store.Transaction) (int64, error) {
 	opCtx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	compares := make([]clientv3.Cmp, 0, len(t.Conditions))
-	reads := make([]clientv3.Op, 0, len(t.Conditions))
-	for _, c := range t.Conditions {
-		compares = append(compares, compareOf(c))
-		read := clientv3.OpGet(c.Key)
-		if c.Prefix {
-			read = clientv3.OpGet(c.Key, clientv3.WithPrefix(), clientv3.WithLimit(1))
-		}
-		reads = append(reads, read)
-	}
+	compares, reads := conditionsOf(t.Conditions)
 	writes := make([]clientv3.Op, 0, len(t.Writes))
 	for _, w := range t.Writes {
 		if w.Delete {
 			writes = append(writes, clientv3.OpDelete(w.Key))
 			continue
 		}
-		writes = append(writes, clientv3.OpPut(w.Key, string(w.Value)))
+		var opts []clientv3.OpOption
+		if w.TTL > 0 {
+			lease, err := s.leases.get(opCtx, w.TTL)
+			if err != nil {
+				return 0, classify(ctx, "commit", err)
+			}
+			opts = append(opts, clientv3.WithLease(lease))
+		}
+		writes = append(writes, clientv3.OpPut(w.Key, string(w.Value), opts...))
 	}
 	r, err := s.client.Txn(opCtx).If(compares...).Then(writes...).Else(reads...).Commit()
 	if err != nil {
@@ -153,6 +136,20 @@ func (s *Store) Commit(ctx context.Context, t store.Transaction) (int64, error) 
 		return 0, explain(t.Conditions, r)
 	}
 	return r.Header.Revision, nil
+}
+
+// conditionsOf translates conditions into comparisons, and into the reads that
+// explain which of them failed.
+func conditionsOf(conditions []store.Condition) (compares []clientv3.Cmp, reads []clientv3.Op) {
+	for _, c := range conditions {
+		compares = append(compares, compareOf(c))
+		read := clientv3.OpGet(c.Key)
+		if c.Prefix {
+			read = clientv3.OpGet(c.Key, clientv3.WithPrefix(), clientv3.WithLimit(1))
+		}
+		reads = append(reads, read)
+	}
+	return compares, reads
 }
 
 // compareOf translates a condition. The create revision of an absent key
@@ -184,12 +181,23 @@ func explain(conditions []store.Condition, r *clientv3.TxnResponse) error {
 	return fmt.Errorf("commit: %w: etcd refused without a reason", store.ErrConflict)
 }
 
-// Ping does one linearizable read.
-func (s *Store) Ping(ctx context.Context) error {
+// Revision returns the revision of the whole store by one linearizable read.
+// The key is one that a user of etcd with rights on CYPHONIC's keys only can
+// read.
+func (s *Store) Revision(ctx context.Context) (int64, error) {
 	opCtx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if _, err := s.client.Get(opCtx, "/", clientv3.WithCountOnly()); err != nil {
-		return classify(ctx, "ping", err)
+	r, err := s.client.Get(opCtx, keyspace.Schema, clientv3.WithKeysOnly())
+	if err != nil {
+		return 0, classify(ctx, "read the revision", err)
+	}
+	return r.Header.Revision, nil
+}
+
+// Ping does one linearizable read.
+func (s *Store) Ping(ctx context.Context) error {
+	if _, err := s.Revision(ctx); err != nil {
+		return fmt.Errorf("ping: %w", err)
 	}
 	return nil
 }
@@ -210,16 +218,19 @@ func classify(ctx context.Context, operation string, err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev):
 		return fmt.Errorf("%s: %w", operation, store.ErrCompacted)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
+	case errors.Is(err, rpctypes.ErrAuthOldRevision), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
 		errors.Is(err, clientv3.ErrNoAvailableEndpoints):
 		return fmt.Errorf("%s: %w: %w", operation, store.ErrUnavailable, err)
 	}
 	switch codeOf(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled, codes.Internal, codes.Aborted, codes.Unknown:
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled, codes.Internal, codes.Aborted, codes.Unknown,
+		codes.Unauthenticated, codes.PermissionDenied:
 		return fmt.Errorf("%s: %w: %w", operation, store.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", operation, err)
 }
+
+func isLeaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }
 
 func codeOf(err error) codes.Code {
 	var e rpctypes.EtcdError

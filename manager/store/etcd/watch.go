@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/cyphonic/cyphonic/manager/store"
 )
@@ -14,6 +15,7 @@ import (
 // watcher adapts one etcd watch. The client resumes it by itself when its
 // connection breaks.
 type watcher struct {
+	store  *Store
 	ctx    context.Context // of the watch: ended by Close or by the caller
 	cancel context.CancelFunc
 	ch     clientv3.WatchChan
@@ -27,10 +29,11 @@ func (s *Store) Watch(ctx context.Context, prefix string, after int64) (store.Wa
 	if after < 0 {
 		return nil, fmt.Errorf("%w: watch after revision %d", store.ErrTransaction, after)
 	}
-	watchCtx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	stream := metadata.AppendToOutgoingContext(ctx, streamOf(s.watches.Add(1))...)
+	watchCtx, cancel := context.WithCancel(clientv3.WithRequireLeader(stream))
 	ch := s.client.Watch(watchCtx, prefix, clientv3.WithPrefix(), clientv3.WithPrevKV(),
 		clientv3.WithRev(after+1), clientv3.WithProgressNotify())
-	return &watcher{ctx: watchCtx, cancel: cancel, ch: ch, prefix: prefix, last: after}, nil
+	return &watcher{store: s, ctx: watchCtx, cancel: cancel, ch: ch, prefix: prefix, last: after}, nil
 }
 
 // Next waits for the next changes.
@@ -58,6 +61,10 @@ func (w *watcher) batch(r clientv3.WatchResponse) (store.Batch, error) {
 	}
 	b := store.Batch{Revision: w.last}
 	for _, e := range r.Events {
+		b.Revision = max(b.Revision, e.Kv.ModRevision)
+		if string(e.Kv.Key) == w.prefix+progressMark {
+			continue
+		}
 		event := store.Event{Type: store.EventPut, Entry: entryOf(e.Kv)}
 		if e.Type == clientv3.EventTypeDelete {
 			event.Type = store.EventDelete
@@ -66,7 +73,6 @@ func (w *watcher) batch(r clientv3.WatchResponse) (store.Batch, error) {
 			event.Previous = entryOf(e.PrevKv)
 		}
 		b.Events = append(b.Events, event)
-		b.Revision = max(b.Revision, e.Kv.ModRevision)
 	}
 	if r.IsProgressNotify() {
 		b.Revision = max(b.Revision, r.Header.Revision)

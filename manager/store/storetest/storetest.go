@@ -16,23 +16,38 @@ import (
 // Harness gives the suite one running store.
 type Harness struct {
 	Store store.Store
-	// Compact forgets the revisions before one.
+	// Compact forgets the revisions before one. It is nil for a store without
+	// history: one that has no watches, leaders, times to live or old revisions.
 	Compact func(ctx context.Context, revision int64) error
 }
 
 // Run runs the suite. open is called once; the tests use keys of their own.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	h := open(t)
-	for _, c := range []struct {
-		name string
-		f    func(t *testing.T, h Harness, prefix string)
-	}{
+	cases := presentCases()
+	if h.Compact != nil {
+		cases = append(cases, historyCases()...)
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			c.f(t, h, fmt.Sprintf("/storetest/%d/%s/", time.Now().UnixNano(), t.Name()))
+		})
+	}
+}
+
+type testCase struct {
+	name string
+	f    func(t *testing.T, h Harness, prefix string)
+}
+
+// presentCases concern the state as it is now.
+func presentCases() []testCase {
+	return []testCase{
 		{"get returns what was written", testGet},
 		{"create refuses an existing key", testCreate},
 		{"update demands the expected revision", testUpdate},
 		{"delete demands the expected revision", testDelete},
 		{"list is ordered and covers only its prefix", testList},
-		{"list at an old revision shows the old state", testListAtRevision},
 		{"list and count go beyond one page", testListPages},
 		{"transaction does all or nothing", testTransaction},
 		{"transaction names the condition that failed", testConditions},
@@ -41,18 +56,29 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"concurrent updaters lose no update", testConcurrentUpdate},
 		{"concurrent transactions keep an invariant", testConcurrentTransactions},
 		{"deletion below an empty prefix races safely", testPrefixRace},
+		{"list gives pages of any size", testListLimit},
+		{"the revision is never behind a write", testRevision},
+		{"a cancelled context is reported as such", testCancelled},
+		{"ping", func(t *testing.T, h Harness, _ string) { must(t, h.Store.Ping(deadline(t))) }},
+	}
+}
+
+// historyCases concern changes over time.
+func historyCases() []testCase {
+	return []testCase{
+		{"list at an old revision shows the old state", testListAtRevision},
+		{"lists see one revision while writes go on", testListWhileWriting},
 		{"watch delivers every change in order", testWatch},
 		{"watch resumes after a revision without loss or repetition", testWatchResume},
 		{"watch keeps a transaction together", testWatchTransaction},
 		{"watch sees only its prefix", testWatchPrefix},
+		{"watch tells on request how far it is", testProgress},
 		{"watch ends with its context and with Close", testWatchEnd},
 		{"compacted revisions are reported", testCompaction},
-		{"a cancelled context is reported as such", testCancelled},
-		{"ping", func(t *testing.T, h Harness, _ string) { must(t, h.Store.Ping(deadline(t))) }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			c.f(t, h, fmt.Sprintf("/storetest/%d/%s/", time.Now().UnixNano(), t.Name()))
-		})
+		{"there is one leader, and a former one writes nothing", testLead},
+		{"a leader that vanishes is followed by another", testLeaderGone},
+		{"candidates follow one another", testLeaderCandidates},
+		{"keys with a time to live go by themselves", testTTL},
 	}
 }
 
@@ -63,8 +89,12 @@ func RunUnavailable(t *testing.T, s store.Store) {
 	_, getErr := s.Get(ctx, "/x")
 	_, listErr := s.List(ctx, "/x/", store.ListOptions{})
 	_, createErr := s.Create(ctx, "/x", nil)
+	_, revisionErr := s.Revision(ctx)
+	_, ttlErr := s.Commit(ctx, store.Transaction{Writes: []store.Write{store.PutFor("/x", nil, time.Minute)}})
+	_, leadErr := s.Lead(ctx, "x", "y", time.Minute)
 	for what, err := range map[string]error{
 		"ping": s.Ping(ctx), "get": getErr, "list": listErr, "create": createErr,
+		"revision": revisionErr, "write with a time to live": ttlErr, "lead": leadErr,
 	} {
 		if !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: got %v, want ErrUnavailable", what, err)
@@ -210,67 +240,12 @@ func testListAtRevision(t *testing.T, h Harness, p string) {
 	want(t, "list at a revision that has not happened", err, store.ErrCompacted)
 }
 
-func testListPages(t *testing.T, h Harness, p string) {
-	ctx := deadline(t)
-	const n = 2500
-	for i := 0; i < n; i += store.MaxWrites {
-		var tx store.Transaction
-		for j := i; j < min(i+store.MaxWrites, n); j++ {
-			tx.Writes = append(tx.Writes, store.Put(fmt.Sprintf("%s%05d", p, j), []byte{1}))
-		}
-		_, err := h.Store.Commit(ctx, tx)
-		must(t, err)
-	}
-	l, err := h.Store.List(ctx, p, store.ListOptions{})
-	must(t, err)
-	count, err := h.Store.Count(ctx, p)
-	must(t, err)
-	if len(l.Entries) != n || count != n {
-		t.Fatalf("list: %d, count: %d, want %d", len(l.Entries), count, n)
-	}
-	for i, e := range l.Entries {
-		if e.Key != fmt.Sprintf("%s%05d", p, i) {
-			t.Fatalf("entry %d is %s", i, e.Key)
-		}
-	}
-	listWhileWriting(t, h, p, l.Entries[0].Key, l.Entries[n-1].Key)
-}
-
-// listWhileWriting lists while the first and the last key, pages apart, always
-// change together: every list must show them with the same value.
-func listWhileWriting(t *testing.T, h Harness, p, first, last string) {
-	t.Helper()
-	ctx, stop := context.WithCancel(deadline(t))
-	_, err := h.Store.Commit(ctx, store.Transaction{Writes: []store.Write{store.Put(first, nil), store.Put(last, nil)}})
-	must(t, err)
-	done := make(chan error, 1)
-	go func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			value := []byte(fmt.Sprint(i))
-			_, err := h.Store.Commit(ctx, store.Transaction{Writes: []store.Write{store.Put(first, value), store.Put(last, value)}})
-			if err != nil && ctx.Err() == nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for range 30 {
-		l, err := h.Store.List(deadline(t), p, store.ListOptions{})
-		must(t, err)
-		if a, b := l.Entries[0], l.Entries[len(l.Entries)-1]; a.Revision != b.Revision || string(a.Value) != string(b.Value) {
-			t.Errorf("one list shows the states at %d and at %d", a.Revision, b.Revision)
-			break
-		}
-	}
-	stop()
-	must(t, <-done)
-}
-
 func testCancelled(t *testing.T, h Harness, p string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := h.Store.Get(ctx, p+"a")
+	_, err := h.Store.Revision(ctx)
+	want(t, "revision", err, context.Canceled)
+	_, err = h.Store.Get(ctx, p+"a")
 	want(t, "get", err, context.Canceled)
 	_, err = h.Store.Create(ctx, p+"a", nil)
 	want(t, "create", err, context.Canceled)

@@ -1,8 +1,11 @@
-// Command bundle-openapi writes the specification that the code generator reads: `bundle-openapi ROOT OUT`. It is run by go generate and is not installed.
+// Command bundle-openapi writes the specification that the code generator reads: `bundle-openapi ROOT OUT`. What is alike for all kinds of resources it writes out of
+// templates: beside paths/kind.yaml.tmpl the paths of each kind, and what leads from the generated server, and to the generated client, to the one
+// implementation for all kinds. It is run by go generate and is not installed.
 package main
 
 import (
 	"fmt"
+	"go/format"
 	"os"
 	"path/filepath"
 
@@ -20,10 +23,63 @@ func main() {
 	}
 }
 
+func kinds() []bundle.Kind {
+	return []bundle.Kind{
+		{Kind: "Network", Kinds: "Networks", Plural: "networks"},
+		{Kind: "Node", Kinds: "Nodes", Plural: "nodes"},
+		{Kind: "Adapter", Kinds: "Adapters", Plural: "adapters"},
+		{Kind: "GeneralNode", Kinds: "GeneralNodes", Plural: "generalnodes"},
+		{Kind: "AccessPolicy", Kinds: "AccessPolicies", Plural: "accesspolicies"},
+		{Kind: "CloudService", Kinds: "CloudServices", Plural: "cloudservices"},
+		{Kind: "EnrollmentToken", Kinds: "EnrollmentTokens", Plural: "enrollmenttokens", Secret: true},
+		{Kind: "Role", Kinds: "Roles", Plural: "roles"},
+		{Kind: "RoleBinding", Kinds: "RoleBindings", Plural: "rolebindings"},
+		{Kind: "APIToken", Kinds: "APITokens", Plural: "apitokens", Secret: true},
+		{Kind: "GitSource", Kinds: "GitSources", Plural: "gitsources"},
+		{Kind: "Event", Kinds: "Events", Plural: "events", ReadOnly: true},
+	}
+}
+
 func run(root, out string) error {
-	document, err := bundle.Bundle(os.DirFS(filepath.Dir(root)), filepath.Base(root))
+	directory := filepath.Dir(root)
+	text, err := os.ReadFile(filepath.Join(directory, "paths", "kind.yaml.tmpl"))
+	if err != nil {
+		return err
+	}
+	for _, kind := range kinds() {
+		paths, err := bundle.Expand(string(text), kind)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(directory, "paths", kind.Plural+".gen.yaml"), paths, 0o644); err != nil {
+			return err
+		}
+	}
+	for template, out := range map[string]string{"server-operations.tmpl": "../manager/rest/operations.gen.go", "client-operations.tmpl": "../api/client/operations.gen.go"} {
+		if err := writeCode(filepath.Join(directory, "templates", template), filepath.Join(directory, out)); err != nil {
+			return err
+		}
+	}
+	document, err := bundle.Bundle(os.DirFS(directory), filepath.Base(root))
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(out, document, 0o644)
+}
+
+// writeCode writes a Go file out of a template about all kinds.
+func writeCode(template, out string) error {
+	text, err := os.ReadFile(template)
+	if err != nil {
+		return err
+	}
+	code, err := bundle.Expand(string(text), kinds())
+	if err != nil {
+		return err
+	}
+	formatted, err := format.Source(code)
+	if err != nil {
+		return fmt.Errorf("%s: %w", template, err)
+	}
+	return os.WriteFile(out, formatted, 0o644)
 }

@@ -1,0 +1,62 @@
+package control
+
+import (
+	"context"
+	"syscall"
+
+	"github.com/cyphonic/cyphonic/internal/lab"
+)
+
+// Process is an etcd member or a manager. It can be ended and started again.
+type Process struct {
+	host    *lab.Host
+	command lab.Command
+	current *lab.Process
+}
+
+// Start starts the process, which must not be running.
+func (p *Process) Start() error {
+	started, err := p.host.Start(p.command)
+	if err != nil {
+		return err
+	}
+	p.current = started
+	return nil
+}
+
+// Kill ends it at once (SIGKILL) and waits until it is gone.
+func (p *Process) Kill() {
+	p.current.Kill()
+	<-p.current.Done()
+}
+
+// Terminate asks it to end (SIGTERM) and waits until it has.
+func (p *Process) Terminate(ctx context.Context) error {
+	if err := p.current.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.current.Done():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Pause stops it where it is (SIGSTOP).
+func (p *Process) Pause() error { return p.current.Signal(syscall.SIGSTOP) }
+
+// Resume lets it go on.
+func (p *Process) Resume() error { return p.current.Signal(syscall.SIGCONT) }
+
+// Running tells whether it is.
+func (p *Process) Running() bool { return p.current != nil && p.current.Running() }
+
+// LogTail is the end of what it wrote since its last start.
+func (p *Process) LogTail(lines int) string { return p.current.LogTail(lines) }
+
+// Log is what it wrote since its last start.
+func (p *Process) Log() string { return p.current.Log() }
+
+// ResidentBytes is the memory that it holds.
+func (p *Process) ResidentBytes() (int64, error) { return p.current.ResidentBytes() }

@@ -1,0 +1,96 @@
+package repository
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Names of the files in the folder of a secret.
+const (
+	fileUsername   = "username"
+	filePassword   = "password" // or a token
+	fileIdentity   = "identity" // private key of ssh
+	fileKnownHosts = "known_hosts"
+	fileCA         = "ca.crt"
+)
+
+// secret is the content of a secret's folder. It must not be logged.
+type secret struct {
+	username, password   string
+	identity, knownHosts []byte
+	ca                   []byte
+}
+
+// String redacts.
+func (secret) String() string { return redacted }
+
+// GoString redacts.
+func (secret) GoString() string { return redacted }
+
+// readSecret reads the files that are there. Nothing outside the folder is
+// read, whatever the name is.
+func readSecret(directory, name string) (secret, error) {
+	var s secret
+	if name == "" {
+		return s, nil
+	}
+	if directory == "" {
+		return s, faultf(ReasonCredentials, "secretName is %q but the manager has no secrets directory: set manager.secretsDirectory", name)
+	}
+	if name != filepath.Base(name) || !filepath.IsLocal(name) || name == "." {
+		return s, faultf(ReasonCredentials, "secretName %q is not the name of a folder", clean(name))
+	}
+	root, err := os.OpenRoot(directory)
+	if err != nil {
+		return s, faultf(ReasonCredentials, "the secrets directory cannot be read: %w", err)
+	}
+	defer root.Close()
+	folder, err := root.OpenRoot(name)
+	if err != nil {
+		return s, faultf(ReasonCredentials, "secret %q cannot be read: %w", name, err)
+	}
+	defer folder.Close()
+	for file, to := range map[string]*[]byte{fileIdentity: &s.identity, fileKnownHosts: &s.knownHosts, fileCA: &s.ca} {
+		if *to, err = readSecretFile(folder, file); err != nil {
+			return secret{}, faultf(ReasonCredentials, "secret %q: %w", name, err)
+		}
+	}
+	for file, to := range map[string]*string{fileUsername: &s.username, filePassword: &s.password} {
+		raw, err := readSecretFile(folder, file)
+		if err != nil {
+			return secret{}, faultf(ReasonCredentials, "secret %q: %w", name, err)
+		}
+		*to = strings.TrimRight(string(raw), "\r\n")
+	}
+	return s, nil
+}
+
+// readSecretFile returns nothing for a file that does not exist.
+func readSecretFile(folder *os.Root, name string) ([]byte, error) {
+	file, err := folder.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	private := name == filePassword || name == fileIdentity
+	switch {
+	case !info.Mode().IsRegular():
+		return nil, errors.New(name + " is not a file")
+	case private && info.Mode().Perm()&0o007 != 0:
+		return nil, errors.New(name + " is accessible to everybody: chmod 600 it")
+	case info.Size() > maxSecretBytes:
+		return nil, errors.New(name + " is too long")
+	}
+	return io.ReadAll(io.LimitReader(file, maxSecretBytes))
+}
