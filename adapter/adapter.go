@@ -224,7 +224,7 @@ func (a *Adapter) loginGeneralNode(ctx context.Context, name string, key *identi
 	defer func() { <-a.logins }()
 	c, err := login.Dial(ctx, login.Options{Address: a.config.AuthenticationService, Trust: a.trust})
 	if err != nil {
-		a.metrics.logins.WithLabelValues("unreachable").Inc()
+		a.metrics.logins.WithLabelValues(loginUnreachable).Inc()
 		a.cutOff.Store(true)
 		return nil, err
 	}
@@ -234,11 +234,11 @@ func (a *Adapter) loginGeneralNode(ctx context.Context, name string, key *identi
 	var denied *login.DeniedError
 	switch {
 	case err == nil:
-		a.metrics.logins.WithLabelValues("ok").Inc()
+		a.metrics.logins.WithLabelValues(loginOK).Inc()
 	case errors.As(err, &denied):
-		a.metrics.logins.WithLabelValues("denied").Inc()
+		a.metrics.logins.WithLabelValues(loginDenied).Inc()
 	default:
-		a.metrics.logins.WithLabelValues("failed").Inc()
+		a.metrics.logins.WithLabelValues(loginFailed).Inc()
 	}
 	return grant, err
 }

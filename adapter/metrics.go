@@ -10,6 +10,14 @@ import (
 	"github.com/cyphonic/cyphonic/api"
 )
 
+// Results of logins of general nodes; the values of the label "result".
+const (
+	loginOK          = "ok"
+	loginDenied      = "denied"
+	loginFailed      = "failed"
+	loginUnreachable = "unreachable"
+)
+
 // metrics of the adapter; those of tunnels and packets are the endpoint's.
 type metrics struct {
 	adapter   *Adapter
@@ -51,6 +59,9 @@ func newMetrics(registerer prometheus.Registerer, a *Adapter) (*metrics, error) 
 	}
 	for _, result := range pushResults() {
 		m.pushes.WithLabelValues(result)
+	}
+	for _, result := range []string{loginOK, loginDenied, loginFailed, loginUnreachable} {
+		m.logins.WithLabelValues(result)
 	}
 	for _, c := range []prometheus.Collector{m.logins, m.following, m.pushes, m.pushBytes, m.leftOut, m} {
 		if err := registerer.Register(c); err != nil {

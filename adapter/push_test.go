@@ -303,13 +303,18 @@ func TestTrafficOfADeviceNeverGoesBack(t *testing.T) {
 	}
 }
 
-// BenchmarkPush50 gathers and pushes what an adapter with 50 general nodes has, everything or what changes in 15 s of traffic of them all.
-func BenchmarkPush50(b *testing.B) {
-	for _, full := range []bool{true, false} {
-		b.Run(fmt.Sprintf("full=%v", full), func(b *testing.B) {
+// BenchmarkPush gathers and pushes what an adapter has, without the about 300 series of its endpoint, everything or what changes in 15 s of traffic of all its
+// general nodes.
+func BenchmarkPush(b *testing.B) {
+	for _, row := range []struct {
+		full         bool
+		generalNodes int
+	}{{true, 0}, {false, 0}, {true, 50}, {false, 50}} {
+		full := row.full
+		b.Run(fmt.Sprintf("full=%v/%d", full, row.generalNodes), func(b *testing.B) {
 			p, m := newPushing(b), &pushedTo{}
 			p.use(b, m)
-			all, usage := devicesOf(50)
+			all, usage := devicesOf(row.generalNodes)
 			p.registry.MustRegister(deviceCollector{newDeviceMetrics(), all, usage}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 			for b.Loop() {
 				for id, u := range usage() {

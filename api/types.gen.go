@@ -725,8 +725,8 @@ type Event struct {
 	// Message One sentence for people.
 	Message string `json:"message"`
 
-	// Metadata What every resource carries besides its specification and its status.
-	Metadata ObjectMeta `json:"metadata"`
+	// Metadata ObjectMeta of an event, whose name is longer than those that people give.
+	Metadata EventMeta `json:"metadata"`
 
 	// Network Network of the resource.
 	Network string `json:"network,omitempty,omitzero"`
@@ -749,6 +749,9 @@ type EventList struct {
 	Kind       string   `json:"kind"`
 	Metadata   ListMeta `json:"metadata"`
 }
+
+// EventMeta ObjectMeta of an event, whose name is longer than those that people give.
+type EventMeta = ObjectMeta
 
 // EventType defines model for EventType.
 type EventType string
@@ -1182,10 +1185,10 @@ type PlanResult struct {
 	// Before The resource as it is.
 	Before json.RawMessage `json:"before,omitempty,omitzero"`
 
-	// Kind Kind of the resource.
+	// Kind Kind of the resource as the item says it.
 	Kind string `json:"kind"`
 
-	// Name Name of the resource.
+	// Name Name of the resource as the item says it.
 	Name string `json:"name"`
 
 	// Problem An error as RFC 9457 describes it.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/netip"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,6 +36,9 @@ func validateEnvelope(o Object, apiVersion, kind string, found *faults) {
 	validateMap(meta.Labels, MaxLabels, MaxLabelValue, "/metadata/labels", found)
 	validateMap(meta.Annotations, MaxAnnotations, MaxAnnotationValue, "/metadata/annotations", found)
 	validateFinalizers(meta.Finalizers, found)
+	if status := o.StatusPart(); status != nil {
+		validateBounds(reflect.ValueOf(status), "/status", found)
+	}
 }
 
 func validateFinalizers(finalizers []string, found *faults) {

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -69,8 +70,11 @@ func TestValidDocumentsHaveNoFaults(t *testing.T) {
 	}
 }
 
-func TestValidateNamesTheFieldAtFault(t *testing.T) {
-	rows := map[string]struct{ kind, old, new, pointer string }{
+// wrong is a valid document with one text in place of another, and where the fault is.
+type wrong struct{ kind, old, new, pointer string }
+
+func wrongDevices() map[string]wrong {
+	return map[string]wrong{
 		"version":                      {"Node", "cyphonic/v1", "cyphonic/v0", "/apiVersion"},
 		"kind":                         {"Node", `"kind":"Node"`, `"kind":"Adapter"`, "/kind"},
 		"no name":                      {"Node", `"name":"viewer"`, `"name":""`, "/metadata/name"},
@@ -114,6 +118,11 @@ func TestValidateNamesTheFieldAtFault(t *testing.T) {
 		"range backwards":              {"AccessPolicy", `"8000-8100"`, `"8100-8000"`, "/spec/rules/0/ports/1"},
 		"more rules than a message":    {"AccessPolicy", `"80"`, `"80"` + strings.Repeat(`,"80"`, 31), "/spec/rules"},
 		"assurance":                    {"AccessPolicy", `"key"`, `"high"`, "/spec/minimumAssurance"},
+	}
+}
+
+func wrongAdministration() map[string]wrong {
+	return map[string]wrong{
 		"service":                      {"CloudService", `"service":"as"`, `"service":"dns"`, "/spec/service"},
 		"no address":                   {"CloudService", `"ipv4":"203.0.113.10","ipv6":"2001:db8::1",`, ``, "/spec"},
 		"port":                         {"CloudService", `7441`, `70000`, "/spec/port"},
@@ -144,6 +153,11 @@ func TestValidateNamesTheFieldAtFault(t *testing.T) {
 		"deletions":                    {"GitSource", `:5}`, `:-1}`, "/spec/maxDeletions"},
 		"secret name":                  {"GitSource", `"secretName":"fleet"`, `"secretName":"../x"`, "/spec/secretName"},
 	}
+}
+
+func TestValidateNamesTheFieldAtFault(t *testing.T) {
+	rows := wrongDevices()
+	maps.Copy(rows, wrongAdministration())
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			document := strings.Replace(validDocuments()[row.kind], row.old, row.new, 1)

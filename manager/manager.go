@@ -29,6 +29,7 @@ import (
 	"github.com/cyphonic/cyphonic/manager/events"
 	"github.com/cyphonic/cyphonic/manager/reconcile"
 	"github.com/cyphonic/cyphonic/manager/rest"
+	"github.com/cyphonic/cyphonic/manager/schema"
 	"github.com/cyphonic/cyphonic/manager/store"
 	"github.com/cyphonic/cyphonic/manager/telemetry"
 )
@@ -77,6 +78,7 @@ type Manager struct {
 
 // parts is what a manager consists of.
 type parts struct {
+	holder    string      // who this manager is, for people
 	store     store.Store // fenced
 	cache     *cache.Cache
 	audit     *audit.Log
@@ -85,6 +87,7 @@ type parts struct {
 	presence  *telemetry.Presence
 	rest      *rest.Server
 	handler   http.Handler
+	gate      *gate // in front of handler
 	office    *reconcile.Office
 }
 
@@ -142,9 +145,17 @@ func (m *Manager) Addr() net.Addr { return m.listener.Addr() }
 // Close closes the listener of a manager that was never run.
 func (m *Manager) Close() error { return m.listener.Close() }
 
-// bootstrap creates the shared keys. It tries until it succeeds or ctx ends;
-// /readyz says that something is missing until then.
+// bootstrap migrates the database and creates the shared keys. It tries until
+// it succeeds or ctx ends; until then /readyz fails.
 func (m *Manager) bootstrap(ctx context.Context) error {
+	err := schema.Ensure(ctx, schema.Options{Store: m.options.Store, Holder: m.holder, Rand: m.options.Rand, Now: m.options.Now, Log: m.options.Log})
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	m.gate.open.Store(true)
 	for {
 		err := ensureKeys(ctx, m.options.Store, m.options.Rand, m.options.Now)
 		if err == nil || ctx.Err() != nil {

@@ -29,6 +29,7 @@ import (
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/manager/access"
+	"github.com/cyphonic/cyphonic/manager/schema"
 	"github.com/cyphonic/cyphonic/manager/store"
 	"github.com/cyphonic/cyphonic/manager/store/etcd"
 )
@@ -210,9 +211,11 @@ func (downStore) Create(context.Context, string, []byte) (int64, error) {
 func (downStore) Update(context.Context, string, []byte, int64) (int64, error) {
 	return 0, store.ErrUnavailable
 }
+
 func (downStore) Delete(context.Context, string, int64) (int64, error) {
 	return 0, store.ErrUnavailable
 }
+
 func (downStore) Commit(context.Context, store.Transaction) (int64, error) {
 	return 0, store.ErrUnavailable
 }
@@ -237,6 +240,27 @@ func TestStartsWhileTheStoreIsDown(t *testing.T) {
 	code, body, err := do(c.client(), "GET", base+"/readyz", "", nil)
 	if err != nil || code != 503 {
 		t.Fatalf("%d %v %v", code, body, err)
+	}
+}
+
+func TestANewerDatabaseIsNotTouched(t *testing.T) {
+	c := newCredentials(t)
+	e := openStore(t, t.TempDir())
+	defer e.Close()
+	s := etcd.NewStore(e.Client())
+	record := keyspace.Encode(keyspace.SchemaRecord{Version: schema.Version + 1})
+	if _, err := s.Create(t.Context(), keyspace.Schema, record); err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(c.options(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Run(t.Context()); !errors.Is(err, schema.ErrNewer) {
+		t.Errorf("Run: %v", err)
+	}
+	if n, err := s.Count(t.Context(), keyspace.Root); err != nil || n != 0 {
+		t.Errorf("%d keys were written: %v", n, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"errors"
 
 	"github.com/google/uuid"
@@ -15,6 +16,8 @@ import (
 	"github.com/cyphonic/cyphonic/manager/inprocess"
 	"github.com/cyphonic/cyphonic/manager/reconcile"
 	"github.com/cyphonic/cyphonic/manager/rest"
+	"github.com/cyphonic/cyphonic/manager/schema"
+	"github.com/cyphonic/cyphonic/manager/store"
 	"github.com/cyphonic/cyphonic/manager/telemetry"
 )
 
@@ -56,12 +59,14 @@ func assemble(o Options, address string) (parts, error) {
 		return p, err
 	}
 	p.handler = p.rest.Handler()
-	p.office, err = p.leaderWork(o, id+" at "+address)
+	p.gate = &gate{inner: p.handler}
+	p.holder = id + " at " + address
+	p.office, err = p.leaderWork(o)
 	return p, err
 }
 
 // leaderWork is what only one of all managers does.
-func (p parts) leaderWork(o Options, holder string) (*reconcile.Office, error) {
+func (p parts) leaderWork(o Options) (*reconcile.Office, error) {
 	api := inprocess.API{Handler: p.handler, As: rest.WithPrincipal}
 	syncer, err := gitsync.New(gitsync.Options{
 		Cache: p.cache, API: api, SecretsDirectory: o.SecretsDirectory, Events: p.events, Registerer: o.Registerer, Log: o.Log, Now: o.Now,
@@ -70,7 +75,11 @@ func (p parts) leaderWork(o Options, holder string) (*reconcile.Office, error) {
 		return nil, err
 	}
 	return reconcile.New(reconcile.Options{
-		Store: o.Store, Holder: holder, Log: o.Log, Registerer: o.Registerer,
+		Store: o.Store, Holder: p.holder, Log: o.Log, Registerer: o.Registerer,
+		First: func(ctx context.Context, _ store.Leadership) error {
+			_, err := schema.Read(ctx, o.Store) // a newer manager may have taken the database over
+			return err
+		},
 		Works: []reconcile.Work{
 			{Name: "audit", Run: p.audit.RunChain},
 			reconcile.Deletions(p.rest, o.Log),

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Run creates the shared keys that do not exist yet and serves until ctx ends.
+// Run brings the database to the layout of this program, creates the shared
+// keys that do not exist yet and serves until ctx ends.
 // Then it stops in order, so that another manager can take over without a
 // failed request: the lead is given up, /readyz fails, for the delay of the
 // options everything is served on, the watches end, the listener closes,
@@ -41,16 +42,20 @@ func (m *Manager) Run(ctx context.Context) error {
 // run does everything that ends with above, on what ends with below.
 func (m *Manager) run(above, below context.Context) error {
 	group, above := errgroup.WithContext(above)
-	group.Go(func() error { return m.bootstrap(above) })
-	group.Go(func() error { return m.office.Run(above) })
 	group.Go(func() error { return m.serve(above, below) })
+	group.Go(func() error {
+		if err := m.bootstrap(above); err != nil || above.Err() != nil {
+			return err
+		}
+		return m.office.Run(above)
+	})
 	return group.Wait()
 }
 
 // serve answers requests until above ends and those in progress have finished.
 func (m *Manager) serve(above, below context.Context) error {
 	server := &http.Server{
-		Handler:           m.handler,
+		Handler:           m.gate,
 		BaseContext:       func(net.Listener) context.Context { return below },
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,

@@ -44,7 +44,7 @@ const (
 //
 // Errors that would not go away by themselves (status 400, 401, 403, 404) end it.
 func (c *Client) Follow(ctx context.Context, kind api.Kind, o FollowOptions, handle func(Change) error) error {
-	f := follower{client: c, kind: kind, options: o, handle: handle, at: o.ResourceVersion, seen: map[string]api.ObjectMeta{}}
+	f := follower{client: c, kind: kind, options: o, handle: handle, at: o.ResourceVersion, seen: map[string]identity{}}
 	if f.options.OnState == nil {
 		f.options.OnState = func(FollowState) {}
 	}
@@ -82,8 +82,15 @@ type follower struct {
 	kind    api.Kind
 	options FollowOptions
 	handle  func(Change) error
-	at      string                    // resourceVersion to go on from; "": from the beginning
-	seen    map[string]api.ObjectMeta // name, uid and resourceVersion of what was handed over and not deleted
+	at      string              // resourceVersion to go on from; "": from the beginning
+	seen    map[string]identity // by name, what was handed over and not deleted
+}
+
+// identity tells a state of a resource from any other one.
+type identity struct{ uid, version string }
+
+func identityOf(o api.Object) identity {
+	return identity{o.Meta().Uid, o.Meta().ResourceVersion}
 }
 
 // pause says what happened and how long to wait.
@@ -129,7 +136,7 @@ func (f *follower) stream(ctx context.Context) (received bool, err error) {
 	f.options.OnState(FollowState{Phase: FollowOpen})
 	idle := time.AfterFunc(watchIdle, func() { _ = watch.Close() })
 	defer idle.Stop()
-	var missing map[string]api.ObjectMeta // what was seen before and has not come yet, while the stream tells what there is
+	var missing map[string]identity // what was seen before and has not come yet, while the stream tells what there is
 	if f.at == "" {
 		missing = maps.Clone(f.seen)
 	}
@@ -159,34 +166,32 @@ func (f *follower) stream(ctx context.Context) (received bool, err error) {
 }
 
 // present turns what there is into what has changed since it was seen; the bookmark after it brings the deletions. The event is without an object if nothing changed.
-func (f *follower) present(event Change, missing map[string]api.ObjectMeta) (Change, error) {
+func (f *follower) present(event Change, missing map[string]identity) (Change, error) {
 	meta := event.Object.Meta()
 	if event.Type != api.WatchEventTypeBOOKMARK {
 		before, known := missing[meta.Name]
 		delete(missing, meta.Name)
 		switch {
-		case known && before.ResourceVersion == meta.ResourceVersion && before.Uid == meta.Uid:
+		case known && before == identityOf(event.Object):
 			event.Object = nil
-		case known && before.Uid == meta.Uid:
+		case known && before.uid == meta.Uid:
 			event.Type = api.WatchEventTypeMODIFIED
-		}
-		if known && before.Uid != meta.Uid { // another one of the same name
-			return event, f.pass(f.deleted(before, meta.ResourceVersion))
+		case known: // another one of the same name
+			return event, f.pass(f.deleted(meta.Name, before, meta.ResourceVersion))
 		}
 		return event, nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		if err := f.pass(f.deleted(missing[name], meta.ResourceVersion)); err != nil {
+		if err := f.pass(f.deleted(name, missing[name], meta.ResourceVersion)); err != nil {
 			return event, err
 		}
 	}
 	return event, nil
 }
 
-func (f *follower) deleted(before api.ObjectMeta, resourceVersion string) Change {
+func (f *follower) deleted(name string, before identity, resourceVersion string) Change {
 	object := f.kind.New()
-	before.ResourceVersion = resourceVersion
-	*object.Meta() = before
+	*object.Meta() = api.ObjectMeta{Name: name, Uid: before.uid, ResourceVersion: resourceVersion}
 	return Change{Type: api.WatchEventTypeDELETED, Object: object}
 }
 
@@ -195,12 +200,12 @@ func (f *follower) pass(event Change) error {
 	if event.Object == nil {
 		return nil
 	}
-	meta := event.Object.Meta()
+	name := event.Object.Meta().Name
 	switch event.Type {
 	case api.WatchEventTypeADDED, api.WatchEventTypeMODIFIED:
-		f.seen[meta.Name] = api.ObjectMeta{Name: meta.Name, Uid: meta.Uid, ResourceVersion: meta.ResourceVersion}
+		f.seen[name] = identityOf(event.Object)
 	case api.WatchEventTypeDELETED:
-		delete(f.seen, meta.Name)
+		delete(f.seen, name)
 	}
 	if err := f.handle(event); err != nil {
 		return &handlerError{err}

@@ -112,7 +112,15 @@ func bookmark(version string) *api.Node {
 	return &api.Node{Metadata: api.ObjectMeta{ResourceVersion: version}}
 }
 
-func TestFollowSurvivesWhatBreaks(t *testing.T) {
+// breakage is a way in which streams end and others begin.
+type breakage struct {
+	script script
+	from   string
+	want   []string
+	states []string
+}
+
+func breakages(t *testing.T) map[string]breakage {
 	added := func(o *api.Node) api.WatchEvent { return event(t, api.WatchEventTypeADDED, o) }
 	modified := func(o *api.Node) api.WatchEvent { return event(t, api.WatchEventTypeMODIFIED, o) }
 	deleted := func(o *api.Node) api.WatchEvent { return event(t, api.WatchEventTypeDELETED, o) }
@@ -121,27 +129,30 @@ func TestFollowSurvivesWhatBreaks(t *testing.T) {
 	}
 	gone := event(t, api.WatchEventTypeERROR, api.Problem{Status: 410})
 	beginning := []api.WatchEvent{added(device("a", "1", "3")), added(device("b", "2", "4")), mark("5")}
-	rows := map[string]struct {
-		script script
-		from   string
-		want   []string
-		states []string
-	}{
+	return map[string]breakage{
 		"an orderly end": {
 			script{{version: "", lines: beginning}, {version: "5", lines: []api.WatchEvent{deleted(device("a", "1", "7"))}}},
-			"", []string{"ADDED a@3", "ADDED b@4", "BOOKMARK @5", "DELETED a@7"}, []string{"Open", "Waiting", "Open"},
+			"",
+			[]string{"ADDED a@3", "ADDED b@4", "BOOKMARK @5", "DELETED a@7"},
+			[]string{"Open", "Waiting", "Open"},
 		},
 		"a connection that breaks": {
 			script{{version: "5", lines: []api.WatchEvent{modified(device("a", "1", "6"))}, then: lost()}, {version: "6", lines: []api.WatchEvent{mark("9")}}},
-			"5", []string{"MODIFIED a@6", "BOOKMARK @9"}, []string{"Open", "Waiting", "Open"},
+			"5",
+			[]string{"MODIFIED a@6", "BOOKMARK @9"},
+			[]string{"Open", "Waiting", "Open"},
 		},
 		"a stream that is silent": {
 			script{{version: "5", lines: []api.WatchEvent{mark("6")}, silent: true}, {version: "6", lines: []api.WatchEvent{mark("7")}}},
-			"5", []string{"BOOKMARK @6", "BOOKMARK @7"}, []string{"Open", "Waiting", "Open"},
+			"5",
+			[]string{"BOOKMARK @6", "BOOKMARK @7"},
+			[]string{"Open", "Waiting", "Open"},
 		},
 		"a break before everything came": {
 			script{{version: "", lines: beginning[:1], then: lost()}, {version: "", lines: beginning}},
-			"", []string{"ADDED a@3", "ADDED b@4", "BOOKMARK @5"}, []string{"Open", "Waiting", "Open"},
+			"",
+			[]string{"ADDED a@3", "ADDED b@4", "BOOKMARK @5"},
+			[]string{"Open", "Waiting", "Open"},
 		},
 		"a revision that is gone": {
 			script{
@@ -149,7 +160,8 @@ func TestFollowSurvivesWhatBreaks(t *testing.T) {
 				{version: "", lines: []api.WatchEvent{added(device("b", "2", "8")), added(device("c", "3", "9")), mark("10")}},
 				{version: "10", lines: []api.WatchEvent{modified(device("c", "3", "11"))}},
 			},
-			"", []string{"ADDED a@3", "ADDED b@4", "BOOKMARK @5", "MODIFIED b@8", "ADDED c@9", "DELETED a@10", "BOOKMARK @10", "MODIFIED c@11"},
+			"",
+			[]string{"ADDED a@3", "ADDED b@4", "BOOKMARK @5", "MODIFIED b@8", "ADDED c@9", "DELETED a@10", "BOOKMARK @10", "MODIFIED c@11"},
 			[]string{"Open", "Anew", "Open", "Waiting", "Open"},
 		},
 		"another one of the same name meanwhile": {
@@ -157,18 +169,27 @@ func TestFollowSurvivesWhatBreaks(t *testing.T) {
 				{version: "", lines: append(slices.Clone(beginning), gone)},
 				{version: "", lines: []api.WatchEvent{added(device("a", "9", "8")), added(device("b", "2", "4")), mark("10")}},
 			},
-			"", []string{"ADDED a@3", "ADDED b@4", "BOOKMARK @5", "DELETED a@8", "ADDED a@8", "BOOKMARK @10"}, []string{"Open", "Anew", "Open"},
+			"",
+			[]string{"ADDED a@3", "ADDED b@4", "BOOKMARK @5", "DELETED a@8", "ADDED a@8", "BOOKMARK @10"},
+			[]string{"Open", "Anew", "Open"},
 		},
 		"gone at once": {
 			script{{version: "2", status: 410}, {version: "", lines: []api.WatchEvent{added(device("a", "1", "3")), mark("5")}}},
-			"2", []string{"ADDED a@3", "BOOKMARK @5"}, []string{"Anew", "Open"},
+			"2",
+			[]string{"ADDED a@3", "BOOKMARK @5"},
+			[]string{"Anew", "Open"},
 		},
 		"managers that are overloaded": {
 			script{{version: "2", status: 503}, {version: "2", status: 503}, {version: "2", status: 503}, {version: "2", status: 503}, {version: "2", lines: []api.WatchEvent{mark("5")}}},
-			"2", []string{"BOOKMARK @5"}, []string{"Waiting", "Open"},
+			"2",
+			[]string{"BOOKMARK @5"},
+			[]string{"Waiting", "Open"},
 		},
 	}
-	for name, row := range rows {
+}
+
+func TestFollowSurvivesWhatBreaks(t *testing.T) {
+	for name, row := range breakages(t) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				got, states, err := followed(t, row.script, FollowOptions{WatchOptions: WatchOptions{ResourceVersion: row.from}}, row.want)

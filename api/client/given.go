@@ -11,15 +11,14 @@ const (
 	metricsType = "application/vnd.google.protobuf"
 )
 
-// given takes out the parameters that were not given: the generated code writes their zero values, which mean nothing anywhere in the specification.
+// given takes out the parameters that were not given: the generated code writes their zero values.
 func given(request *http.Request, err error) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
 	query := request.URL.Query()
-	for name, values := range query {
-		switch values[0] {
-		case "", "0", "false", "0001-01-01T00:00:00Z":
+	for name := range query {
+		if query.Get(name) == zeroOf(name) || query.Get(name) == "" {
 			query.Del(name)
 		}
 	}
@@ -30,4 +29,17 @@ func given(request *http.Request, err error) (*http.Request, error) {
 		}
 	}
 	return request, nil
+}
+
+// zeroOf is how the zero value of a parameter is written.
+func zeroOf(parameter string) string {
+	switch parameter {
+	case "limit", "port":
+		return "0"
+	case "watch", "force", "cascade", "replace":
+		return "false"
+	case "since", "until":
+		return "0001-01-01T00:00:00Z"
+	}
+	return ""
 }

@@ -120,7 +120,9 @@ func (c *cloud) openEtcd(ctx context.Context, o cloudOptions) (*replica.Client, 
 		c.closers = append(c.closers, func() { _ = client.Close() })
 		return client, nil
 	}
-	embedded, err := etcd.StartEmbedded(ctx, o.config.DataDirectory, log)
+	embedded, err := etcd.EmbeddedOptions{
+		Directory: o.config.DataDirectory, QuotaBytes: o.config.Etcd.QuotaBytes, Retention: o.config.Etcd.RetentionTime(), Log: log,
+	}.Start(ctx)
 	if err != nil {
 		return nil, err
 	}

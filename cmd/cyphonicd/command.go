@@ -107,7 +107,10 @@ func load(f *flags, services []string) (cloudconfig.Config, *cloudconfig.Materia
 
 func endpointsOf(cfg cloudconfig.Config) etcd.Endpoints {
 	e := cfg.Etcd
-	return etcd.Endpoints{URLs: e.Endpoints, CAFile: e.CAFile, CertificateFile: e.CertificateFile, KeyFile: e.KeyFile}
+	return etcd.Endpoints{
+		URLs: e.Endpoints, CAFile: e.CAFile, CertificateFile: e.CertificateFile, KeyFile: e.KeyFile,
+		Username: e.Username, PasswordFile: e.PasswordFile,
+	}
 }
 
 func configCommand(f *flags, stdout io.Writer) *cobra.Command {

@@ -175,3 +175,13 @@ func (c *Catalogue) Unbounded() []string {
 	}
 	return out
 }
+
+// Bound is how many values a label of a series has at most in one process; false if nothing is said about it.
+func (c *Catalogue) Bound(series, label string) (int, bool) {
+	m, ok := c.Find(series)
+	if !ok || !slices.Contains(m.Labels, label) {
+		return 0, false
+	}
+	b, ok := boundOf(m, label)
+	return b.Max, ok
+}

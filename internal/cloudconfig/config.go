@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,17 +36,6 @@ type Config struct {
 	NMS     NMS     `json:"nms,omitempty"`
 	TRS     TRS     `json:"trs,omitempty"`
 	Metrics Metrics `json:"metrics,omitempty"`
-}
-
-// Etcd says where the desired state is kept.
-type Etcd struct {
-	// Endpoints are the URLs of an etcd cluster. Default: none, which embeds
-	// etcd (verbs all and manager only).
-	Endpoints []string `json:"endpoints,omitempty"`
-	// CAFile, CertificateFile and KeyFile (PEM) are for https endpoints.
-	CAFile          string `json:"caFile,omitempty"`
-	CertificateFile string `json:"certificateFile,omitempty"`
-	KeyFile         string `json:"keyFile,omitempty"`
 }
 
 // AS configures the Authentication Service.
@@ -91,6 +79,7 @@ type Metrics struct {
 func Default() Config {
 	return Config{
 		DataDirectory: "/var/lib/cyphonic",
+		Etcd:          Etcd{QuotaBytes: 8 << 30, Retention: "1h"},
 		Manager:       defaultManager(),
 		AS:            AS{Listen: ":7441"},
 		NMS:           NMS{Listen: ":7442"},
@@ -130,7 +119,7 @@ func Parse(raw []byte) (Config, error) {
 // resolve makes paths absolute.
 func (c *Config) resolve(directory string) {
 	for _, p := range append(c.Manager.paths(),
-		&c.DataDirectory, &c.Trust, &c.Etcd.CAFile, &c.Etcd.CertificateFile, &c.Etcd.KeyFile,
+		&c.DataDirectory, &c.Trust, &c.Etcd.CAFile, &c.Etcd.CertificateFile, &c.Etcd.KeyFile, &c.Etcd.PasswordFile,
 		&c.AS.CertificateFile, &c.AS.KeyFile, &c.AS.IssuerKeyFile, &c.AS.IssuerCertificateFile,
 	) {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -188,14 +177,7 @@ func (c *Config) Check(services []string, now time.Time) (*Material, error) {
 			return nil, fmt.Errorf("there is no service %q: use %s", s, strings.Join(Services(), ", "))
 		}
 	}
-	if len(c.Etcd.Endpoints) == 0 {
-		if !slices.Contains(services, ServiceManager) {
-			add("etcd.endpoints", errors.New("needed by a service that runs without the manager: name the etcd cluster"))
-		}
-		if c.DataDirectory == "" {
-			add("dataDirectory", errors.New("needed for the embedded etcd"))
-		}
-	}
+	c.checkEtcd(services, add)
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}

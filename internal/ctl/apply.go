@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -190,8 +191,8 @@ func (p *proposal) outcome(sent []shown) (all []shown) {
 	return append(all, after...)
 }
 
-// hopeless errors befall every further request too.
+// hopeless errors befall every further request too. That something may not be done to one resource says nothing of the others.
 func hopeless(err error) bool {
-	code := exitCode(err)
-	return err != nil && (code == exitUnreachable || code == exitDenied || errors.Is(err, context.Canceled))
+	var denied *deniedError
+	return err != nil && (exitCode(err) == exitUnreachable || client.StatusOf(err) == http.StatusUnauthorized || errors.As(err, &denied) || errors.Is(err, context.Canceled))
 }

@@ -3,6 +3,7 @@ package ctl
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -226,7 +227,7 @@ func (d *describer) selecting(ctx context.Context, text *strings.Builder, o api.
 		return nil
 	}
 	policies, err := d.policiesOf(ctx, subject.Network)
-	if client.StatusOf(err) == 403 {
+	if client.StatusOf(err) == http.StatusForbidden {
 		d.line(text, "Policies", "not visible to this credential")
 		return nil
 	}
@@ -278,7 +279,7 @@ func (d *describer) events(ctx context.Context, text *strings.Builder, o api.Obj
 		return nil
 	}
 	list, err := d.manager.List(ctx, eventKind(), client.ListOptions{Fields: regarding(o.KindName(), o.Meta().Name)})
-	if client.StatusOf(err) == 403 {
+	if client.StatusOf(err) == http.StatusForbidden {
 		d.line(text, "Events", "not visible to this credential")
 		return nil
 	}

@@ -114,7 +114,7 @@ func (c *command) newInstallation(flags initFlags) ([]newFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	cloud, err := cloudConfiguration(flags.dataDirectory)
+	cloud, err := cloudConfiguration(flags.dataDirectory, flags.addresses[0])
 	if err != nil {
 		return nil, err
 	}
@@ -132,8 +132,8 @@ func (c *command) newInstallation(flags initFlags) ([]newFile, error) {
 	}, nil
 }
 
-// cloudConfiguration is the configuration of cyphonicd with the default ports. Paths in it are relative to it.
-func cloudConfiguration(dataDirectory string) ([]byte, error) {
+// cloudConfiguration is the configuration of cyphonicd with the default ports, on a host with that address. Paths in it are relative to it.
+func cloudConfiguration(dataDirectory, address string) ([]byte, error) {
 	quoted, err := yaml.Marshal(map[string]string{"dataDirectory": dataDirectory})
 	if err != nil {
 		return nil, err
@@ -141,11 +141,11 @@ func cloudConfiguration(dataDirectory string) ([]byte, error) {
 	text := string(quoted) + `trust: ../trust.json
 etcd: {endpoints: [], caFile: "", certificateFile: "", keyFile: ""} # no endpoints: embedded in cyphonicd
 `
-	text += fmt.Sprintf(`manager: {listen: ":%d", certificateFile: tls.crt, keyFile: tls.key, adminTokenHashFile: admin-token.sha256}
+	text += fmt.Sprintf(`manager: {listen: ":%d", advertise: %q, certificateFile: tls.crt, keyFile: tls.key, adminTokenHashFile: admin-token.sha256}
 as: {listen: ":%d", certificateFile: tls.crt, keyFile: tls.key, issuerKeyFile: issuer.key, issuerCertificateFile: issuer.cert}
 nms: {listen: ":%d"}
 trs: {listen: ":%d"}
 metrics: {listen: "127.0.0.1:7490"}
-`, api.ManagerPort, api.ASPort, api.NMSPort, api.TRSPort)
+`, api.ManagerPort, net.JoinHostPort(address, strconv.Itoa(api.ManagerPort)), api.ASPort, api.NMSPort, api.TRSPort)
 	return []byte("# Configuration of cyphonicd. Relative paths are relative to this file.\n" + text), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -98,7 +99,7 @@ func (p *pruneFlags) deletions(ctx context.Context, c *command, manager *client.
 	var live []api.Object
 	for _, kind := range applyset.Kinds() {
 		list, err := manager.List(ctx, kind, client.ListOptions{Labels: applyset.Label + "=" + p.set})
-		if exitCode(err) == exitDenied && client.StatusOf(err) != 0 {
+		if client.StatusOf(err) == http.StatusForbidden {
 			c.warn("%s are not pruned: %v", kind.Plural, err)
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"sync"
@@ -108,6 +109,9 @@ type provider struct {
 
 // findProvider asks the provider what it offers (OpenID Connect Discovery 1.0).
 func findProvider(ctx context.Context, l loadedContext, o *oidcSession) (*provider, error) {
+	if issuer, err := url.Parse(o.Issuer); err != nil || issuer.Scheme != "https" || issuer.Host == "" {
+		return nil, &usageError{fmt.Errorf("the issuer %q is not of the form https://host", o.Issuer)}
+	}
 	p := &provider{client: &http.Client{Timeout: providerTime}}
 	if o.CAFile != "" {
 		certificates, err := os.ReadFile(l.resolve(o.CAFile))
@@ -140,7 +144,9 @@ func (o *oidcSession) allScopes() []string {
 }
 
 // context carries the HTTP client to the libraries.
-func (p *provider) context(ctx context.Context) context.Context { return oidc.ClientContext(ctx, p.client) }
+func (p *provider) context(ctx context.Context) context.Context {
+	return oidc.ClientContext(ctx, p.client)
+}
 
 // take verifies what the provider answered and keeps it in the session. The nonce is that of the request, "" where there was none.
 func (p *provider) take(ctx context.Context, token *oauth2.Token, nonce string, into *oidcSession) error {

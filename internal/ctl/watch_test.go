@@ -78,7 +78,9 @@ func start(t *testing.T, config string, args ...string) (*bufio.Scanner, func() 
 	}()
 	return bufio.NewScanner(reader), func() int {
 		cancel()
-		reader.Close()
+		if _, err := io.Copy(io.Discard, reader); err != nil {
+			t.Error(err)
+		}
 		return <-code
 	}
 }

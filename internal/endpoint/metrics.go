@@ -84,6 +84,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Namespace: "cyphonic", Subsystem: "endpoint", Name: "rekeys_total", Help: "Sessions that replaced one of the same pair.",
 		}),
 	}
+	for _, result := range []string{"ok", "lost"} {
+		m.registrations.WithLabelValues(result)
+	}
 	if r == nil {
 		return m, nil
 	}

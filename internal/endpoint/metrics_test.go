@@ -33,6 +33,7 @@ cyphonic_endpoint_peers{path="punched"} 0
 cyphonic_endpoint_peers{path="relayed"} 1
 # HELP cyphonic_endpoint_registrations_total Changes of the registration at the NMS.
 # TYPE cyphonic_endpoint_registrations_total counter
+cyphonic_endpoint_registrations_total{result="lost"} 0
 cyphonic_endpoint_registrations_total{result="ok"} 1
 `
 		if err := testutil.GatherAndCompare(a.registry, strings.NewReader(want), "cyphonic_endpoint_handshakes_total",

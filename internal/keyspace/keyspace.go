@@ -15,6 +15,9 @@
 //	/cyphonic/v1/consumed/<token uid>                 a used enrolment token (ConsumedRecord)
 //	/cyphonic/v1/apitokens/<hash>                     API token by hash (TokenRecord)
 //	/cyphonic/v1/deleting/<plural>/<name>             a resource whose dependents are being deleted (Owner)
+//	/cyphonic/v1/apitokens/<hash>                     API token by hash (TokenRecord)
+//	/cyphonic/v1/deleting/<plural>/<name>             a deletion that waits (Owner)
+//	/cyphonic/v1/resources/~                          no resource: written to see how far a watch is (empty)
 //
 // What is written often and read seldom is apart, so that who watches the keys
 // above is not troubled by it:
@@ -24,6 +27,7 @@
 //	/cyphonic/log/v1/idempotency/<hash>               the first answer to a request; goes by itself
 //	/cyphonic/log/v1/leaders/<name>                   who leads (LeaderRecord); goes with its holder
 //	/cyphonic/log/v1/managers/<id>                    a replica of the manager; goes with it
+//	/cyphonic/log/v1/restoring                        a backup is being restored, or was only half (package manager/backup)
 //	/cyphonic/schema                                  the version of this layout (SchemaRecord)
 package keyspace
 

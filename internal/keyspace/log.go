@@ -28,6 +28,10 @@ const (
 // EventsAbout covers the events about one resource.
 func EventsAbout(plural, name string) string { return EventsPrefix + plural + "/" + name + "/" }
 
+// Restoring is there while a backup is being restored, and after a restoration
+// that was cut off.
+const Restoring = LogRoot + "restoring"
+
 // Event is the key of one event about a resource.
 func Event(plural, name, id string) string { return EventsAbout(plural, name) + id }
 

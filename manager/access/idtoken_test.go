@@ -95,27 +95,27 @@ func TestNamesOfUsersAsConfigured(t *testing.T) {
 	}
 }
 
+// claimsFor returns claims as the provider makes them, with changes; nil leaves one out.
+func claimsFor(t *testing.T, p *accesstest.Provider, change map[string]any) string {
+	t.Helper()
+	now := time.Now()
+	claims := map[string]any{
+		"iss": p.Issuer, "aud": p.ClientID, "sub": "alice", "email": "alice@example.org", "email_verified": true,
+		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+	}
+	maps.Copy(claims, change)
+	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
+	b, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func TestTokensThatTheProviderDidNotMeanForUs(t *testing.T) {
 	p := accesstest.New(t, alice())
 	w := oidcWorld(t, p, nil)
 	now := time.Now()
-	good := map[string]any{
-		"iss": p.Issuer, "aud": p.ClientID, "sub": "alice", "email": "alice@example.org", "email_verified": true,
-		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-	}
-	text := func(change map[string]any) string {
-		claims := maps.Clone(good)
-		for name, value := range change {
-			if claims[name] = value; value == nil {
-				delete(claims, name)
-			}
-		}
-		b, err := json.Marshal(claims)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
 	manyGroups := make([]string, maxGroups+1)
 	for i := range manyGroups {
 		manyGroups[i] = fmt.Sprint("g", i)
@@ -155,10 +155,16 @@ func TestTokensThatTheProviderDidNotMeanForUs(t *testing.T) {
 		if c.good {
 			want = "user/alice@example.org"
 		}
-		if got := outcome(w.login(fmt.Sprintf("192.0.2.%d:1", i), p.Sign(text(c.change), c.header))); got != want {
+		if got := outcome(w.login(fmt.Sprintf("192.0.2.%d:1", i), p.Sign(claimsFor(t, p, c.change), c.header))); got != want {
 			t.Errorf("%s: %s, want %s", c.name, got, want)
 		}
 	}
+}
+
+func TestTokensThatTheProviderDidNotSign(t *testing.T) {
+	p := accesstest.New(t, alice())
+	w := oidcWorld(t, p, nil)
+	good := claimsFor(t, p, nil)
 	raw := func(header, claims string, mac func(string) []byte) string {
 		e := base64.RawURLEncoding.EncodeToString
 		signed := e([]byte(header)) + "." + e([]byte(claims))
@@ -171,18 +177,18 @@ func TestTokensThatTheProviderDidNotMeanForUs(t *testing.T) {
 	secret := func(key []byte) func(string) []byte {
 		return func(s string) []byte { h := hmac.New(sha256.New, key); h.Write([]byte(s)); return h.Sum(nil) }
 	}
-	whole := p.Sign(text(nil), nil)
+	whole := p.Sign(good, nil)
 	for name, token := range map[string]string{
-		"alg none":                raw(`{"alg":"none"}`, text(nil), func(string) []byte { return nil }),
-		"alg None":                raw(`{"alg":"None","typ":"JWT"}`, text(nil), func(string) []byte { return []byte("x") }),
-		"HS256 with the key":      raw(`{"alg":"HS256"}`, text(nil), secret(public)),
-		"HS256 with the client":   raw(`{"alg":"HS256"}`, text(nil), secret([]byte(p.ClientID))),
-		"RS256 without the key":   raw(`{"alg":"RS256"}`, text(nil), secret(public)),
+		"alg none":                raw(`{"alg":"none"}`, good, func(string) []byte { return nil }),
+		"alg None":                raw(`{"alg":"None","typ":"JWT"}`, good, func(string) []byte { return []byte("x") }),
+		"HS256 with the key":      raw(`{"alg":"HS256"}`, good, secret(public)),
+		"HS256 with the client":   raw(`{"alg":"HS256"}`, good, secret([]byte(p.ClientID))),
+		"RS256 without the key":   raw(`{"alg":"RS256"}`, good, secret(public)),
 		"signature cut":           whole[:len(whole)-4],
-		"claims of another":       strings.Join([]string{strings.Split(whole, ".")[0], base64.RawURLEncoding.EncodeToString([]byte(text(map[string]any{"email": "eve@example.org"}))), strings.Split(whole, ".")[2]}, "."),
-		"key in the header":       raw(`{"alg":"RS256","jwk":{"kty":"oct","k":"AAAA"}}`, text(nil), secret(public)),
+		"claims of another":       strings.Join([]string{strings.Split(whole, ".")[0], base64.RawURLEncoding.EncodeToString([]byte(claimsFor(t, p, map[string]any{"email": "eve@example.org"}))), strings.Split(whole, ".")[2]}, "."),
+		"key in the header":       raw(`{"alg":"RS256","jwk":{"kty":"oct","k":"AAAA"}}`, good, secret(public)),
 		"no JSON":                 "ey.ey.ey",
-		"critical header unknown": raw(`{"alg":"RS256","crit":["x"],"x":1}`, text(nil), secret(public)),
+		"critical header unknown": raw(`{"alg":"RS256","crit":["x"],"x":1}`, good, secret(public)),
 	} {
 		if got := outcome(w.login("198.51.100.1:1", token)); got != ReasonWrong {
 			t.Errorf("%s: %s", name, got)

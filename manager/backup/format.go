@@ -18,7 +18,7 @@
 //	  1 'C'
 //	  4 length of the records
 //	  4 length of the records, compressed
-//	  32 digest: SHA-256 of the digest before, and of the records
+//	  32 digest: SHA-256 of the digest before, and of the rest of the chunk
 //	  … records, compressed by zstd (RFC 8878)
 //	end:
 //	  1 'E'
@@ -27,7 +27,8 @@
 //
 // The digest before the first chunk is that of everything before it, so that
 // none can be left out, repeated or moved. A record is a key and a value, each
-// preceded by its length (varint); keys ascend in the order of bytes.
+// preceded by its length (varint). The state of the audit log comes first; the
+// other keys ascend in the order of bytes.
 package backup
 
 import (
@@ -38,9 +39,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/cyphonic/cyphonic/internal/keyspace"
 )
 
 // ErrFormat says that the stream is no backup, or a damaged one.
@@ -115,11 +119,11 @@ func (e *encoder) flush() error {
 		return nil
 	}
 	packed := e.zstd.EncodeAll(e.raw, nil)
-	e.digest = chain(e.digest, e.raw)
 	head := binary.BigEndian.AppendUint32([]byte{'C'}, uint32(len(e.raw)))
-	head = append(binary.BigEndian.AppendUint32(head, uint32(len(packed))), e.digest[:]...)
+	head = binary.BigEndian.AppendUint32(head, uint32(len(packed)))
+	e.digest = chain(e.digest, head, packed)
 	e.raw = e.raw[:0]
-	if _, err := e.w.Write(head); err != nil {
+	if _, err := e.w.Write(append(head, e.digest[:]...)); err != nil {
 		return err
 	}
 	_, err := e.w.Write(packed)
@@ -135,6 +139,21 @@ func (e *encoder) finish() error {
 	e.digest = chain(e.digest, end)
 	_, err := e.w.Write(append(end, e.digest[:]...))
 	return err
+}
+
+// Encode writes a stream, which is not encrypted, of records whose keys ascend:
+// what Restore fills a database from that there is no backup of.
+func Encode(w io.Writer, h Header, records iter.Seq2[string, []byte]) error {
+	e, err := newEncoder(w, h)
+	if err != nil {
+		return err
+	}
+	for key, value := range records {
+		if err := e.add(record{key, value}); err != nil {
+			return err
+		}
+	}
+	return e.finish()
 }
 
 // chunk is a verified part of a stream, still compressed.
@@ -210,11 +229,11 @@ func (d *decoder) next(visit func(record) error) (chunk, error) {
 }
 
 func (d *decoder) chunk(visit func(record) error) (chunk, error) {
-	head := make([]byte, 8+sha256.Size)
-	if _, err := io.ReadFull(d.r, head); err != nil {
+	head := append([]byte{'C'}, make([]byte, 8+sha256.Size)...)
+	if _, err := io.ReadFull(d.r, head[1:]); err != nil {
 		return chunk{}, damaged("read a chunk", err)
 	}
-	length, packedLength := binary.BigEndian.Uint32(head), binary.BigEndian.Uint32(head[4:])
+	length, packedLength := binary.BigEndian.Uint32(head[1:]), binary.BigEndian.Uint32(head[5:])
 	if length > maxChunk || packedLength > maxChunk {
 		return chunk{}, fmt.Errorf("%w: a chunk of %d bytes", ErrFormat, max(length, packedLength))
 	}
@@ -222,12 +241,12 @@ func (d *decoder) chunk(visit func(record) error) (chunk, error) {
 	if _, err := io.ReadFull(d.r, c.packed); err != nil {
 		return chunk{}, damaged("read a chunk", err)
 	}
+	if d.digest = chain(d.digest, head[:9], c.packed); d.digest != digest(head[9:]) {
+		return chunk{}, fmt.Errorf("%w: a chunk does not have the digest that it should", ErrFormat)
+	}
 	raw, err := d.unpack(c)
 	if err != nil {
 		return chunk{}, err
-	}
-	if d.digest = chain(d.digest, raw); d.digest != digest(head[8:]) {
-		return chunk{}, fmt.Errorf("%w: a chunk does not have the digest that it should", ErrFormat)
 	}
 	return c, d.walk(raw, visit)
 }
@@ -244,13 +263,21 @@ func (d *decoder) unpack(c chunk) ([]byte, error) {
 // walk visits records, whose keys must ascend.
 func (d *decoder) walk(raw []byte, visit func(record) error) error {
 	return split(raw, func(r record) error {
-		if r.key <= d.last {
+		if !follows(r.key, d.last) {
 			return fmt.Errorf("%w: key %q after %q", ErrFormat, r.key, d.last)
 		}
 		d.last = r.key
 		d.records++
 		return visit(r)
 	})
+}
+
+// follows says whether a key may come after another one.
+func follows(key, last string) bool {
+	if key == keyspace.AuditState || last == keyspace.AuditState {
+		return last == "" || key != keyspace.AuditState
+	}
+	return key > last
 }
 
 func (d *decoder) end() error {

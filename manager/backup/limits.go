@@ -20,10 +20,14 @@ const (
 	writers = 16
 	// transactionBytes bounds a transaction; etcd takes 1.5 MiB by default.
 	transactionBytes = 1 << 20
+	// yieldPart is how many records of the audit log move in one transaction.
+	yieldPart = 32
 	// attempts is how often a transaction is tried while the store is not
 	// available, retryInterval the first pause, which doubles.
 	attempts      = 8
 	retryInterval = 100 * time.Millisecond
+	// office is the name that whoever restores is elected for.
+	office = "restore"
 	// officeTTL is how long a manager that died while it restored stands in
 	// the way of the next, officeWait how long to wait for another that
 	// restores.

@@ -76,6 +76,9 @@ func Write(ctx context.Context, s store.Store, w io.Writer, recipients []age.Rec
 		return Report{}, err
 	}
 	report := Report{Revision: revision}
+	if err := report.write(ctx, s, e, keyspace.AuditState); err != nil {
+		return report, err
+	}
 	for _, prefix := range prefixes() {
 		if err := report.write(ctx, s, e, prefix); err != nil {
 			return report, err
@@ -99,7 +102,7 @@ func (r *Report) write(ctx context.Context, s store.Store, e *encoder, prefix st
 		}
 		for _, entry := range page.Entries {
 			o.After = entry.Key
-			if !belongs(entry.Key) {
+			if !belongs(entry.Key) || (entry.Key == keyspace.AuditState) != (prefix == keyspace.AuditState) {
 				continue
 			}
 			if err := e.add(record{entry.Key, entry.Value}); err != nil {

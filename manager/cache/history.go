@@ -35,12 +35,6 @@ type history struct {
 	floor       int64 // every change after this revision is there
 }
 
-// reset forgets everything: what is to come is after a revision.
-func (h *history) reset(revision int64) {
-	clear(h.ring)
-	h.first, h.bytes, h.floor = h.next, 0, revision
-}
-
 // add remembers a change and returns its number.
 func (h *history) add(r record) uint64 {
 	for h.next-h.first >= uint64(len(h.ring)) {

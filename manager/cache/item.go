@@ -22,6 +22,8 @@ type Item struct {
 	// Labels may be shared with other items. It is nil if there are none.
 	Labels                  map[string]string
 	Network, Adapter, Phase string // spec.network, spec.adapter, status.phase
+	Method                  string // spec.authentication.method
+	Off                     bool   // spec.disabled, or the resource is being deleted
 
 	ipv4, ipv6 bool // has a virtual address of the family
 }
@@ -29,11 +31,16 @@ type Item struct {
 // fields are what an Item takes out of a resource.
 type fields struct {
 	Metadata struct {
-		Labels map[string]string `json:"labels"`
+		Labels            map[string]string `json:"labels"`
+		DeletionTimestamp string            `json:"deletionTimestamp"`
 	} `json:"metadata"`
 	Spec struct {
-		Network string `json:"network"`
-		Adapter string `json:"adapter"`
+		Network        string `json:"network"`
+		Adapter        string `json:"adapter"`
+		Disabled       bool   `json:"disabled"`
+		Authentication struct {
+			Method string `json:"method"`
+		} `json:"authentication"`
 	} `json:"spec"`
 	Status struct {
 		Phase       string `json:"phase"`
@@ -59,6 +66,7 @@ func (d *decoder) item(name string, e store.Entry) (*Item, error) {
 	}
 	i.Labels = d.share(f.Metadata.Labels)
 	i.Network, i.Adapter, i.Phase = intern(f.Spec.Network), intern(f.Spec.Adapter), intern(f.Status.Phase)
+	i.Method, i.Off = intern(f.Spec.Authentication.Method), f.Spec.Disabled || f.Metadata.DeletionTimestamp != ""
 	i.ipv4, i.ipv6 = f.Status.VirtualIPv4 != "", f.Status.VirtualIPv6 != ""
 	return i, nil
 }

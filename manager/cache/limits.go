@@ -10,9 +10,11 @@ const (
 	historyBytes   = 128 << 20
 	// changeOverhead is what a remembered change costs besides the values.
 	changeOverhead = 400
-	// replayRevisions is how many revisions before the newest a fresh cache
-	// begins at, so that clients of a manager that was restarted resume.
-	replayRevisions = 50_000
+	// recallRevisions is how many revisions before the newest a fresh cache
+	// reads about, so that clients of a manager that was restarted resume;
+	// recallTimeout is how long that may take.
+	recallRevisions = 50_000
+	recallTimeout   = 5 * time.Second
 	// scanChanges is about how many changes a subscription looks at while it
 	// holds the lock, and returns at once.
 	scanChanges = 4096

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sort"
 	"time"
@@ -11,49 +10,23 @@ import (
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
-// load reads all resources at one revision. The first time it begins at an
-// older revision, if there is one, so that the watch repeats recent changes.
-// Later it finds out what has changed since, and tells the subscribers.
+// load reads all resources at one revision. The first time it also reads what
+// happened shortly before; later it finds out what has changed since the last
+// time. Either way the subscribers go on.
 func (c *Cache) load(ctx context.Context) error {
 	start := time.Now()
-	revision, err := c.startRevision(ctx)
-	if err != nil {
-		return err
-	}
-	l := &loading{cache: c, tables: make(map[string]*table), revision: revision}
-	err = l.read(ctx)
-	if errors.Is(err, store.ErrCompacted) && revision != 0 { // it was compacted while it was read
-		l = &loading{cache: c, tables: make(map[string]*table)}
-		err = l.read(ctx)
-	}
-	if err != nil {
+	l := &loading{cache: c, tables: make(map[string]*table)}
+	if err := l.read(ctx); err != nil {
 		return fmt.Errorf("read all resources: %w", err)
 	}
+	if !c.isLoaded() {
+		if err := l.recall(ctx); err != nil {
+			c.log.Warn("clients of before cannot resume: what happened lately cannot be read", "err", err)
+		}
+	}
 	l.install()
-	c.log.Info("the cache has read all resources", "resources", l.items, "revision", l.revision, "took", time.Since(start).Round(time.Millisecond))
+	c.log.Info("the cache has read all resources", "resources", l.items, "revision", l.revision, "changesBefore", len(l.before), "took", time.Since(start).Round(time.Millisecond))
 	return nil
-}
-
-// startRevision chooses where the first load begins; 0 is the newest revision.
-func (c *Cache) startRevision(ctx context.Context) (int64, error) {
-	if c.isLoaded() {
-		return 0, nil
-	}
-	newest, err := c.store.Revision(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for back := int64(replayRevisions); back > 0; back /= 4 {
-		old := max(newest-back, 1)
-		_, err := c.store.List(ctx, keyspace.ResourcesPrefix, store.ListOptions{Revision: old, Limit: 1, KeysOnly: true})
-		if err == nil {
-			return old, nil
-		}
-		if !errors.Is(err, store.ErrCompacted) {
-			return 0, err
-		}
-	}
-	return 0, nil
 }
 
 // loading is one read of everything, beside what is served meanwhile.
@@ -62,6 +35,9 @@ type loading struct {
 	tables   map[string]*table
 	revision int64
 	items    int
+
+	before []record // what happened before revision, if it is the first read
+	floor  int64    // after which before is complete
 }
 
 // read reads page after page.
@@ -109,7 +85,13 @@ func (l *loading) install() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
-		c.history.reset(l.revision)
+		c.history.floor = l.revision
+		if len(l.before) > 0 {
+			c.history.floor = l.floor
+		}
+		for _, r := range l.before {
+			c.history.add(r)
+		}
 		c.loaded = true
 		close(c.ready)
 	}
@@ -117,9 +99,11 @@ func (l *loading) install() {
 	for _, change := range changes {
 		c.record(change.plural, change.Change)
 	}
-	// Who knows a revision in between cannot resume: what happened then is
-	// known only as a whole.
-	c.history.floor = max(c.history.floor, l.revision)
+	if c.revision > 0 && l.revision > c.revision {
+		// Who knows a revision in between cannot resume: what happened then is
+		// known only as a whole.
+		c.history.floor = l.revision
+	}
 	c.advance(l.revision)
 	c.settle()
 }

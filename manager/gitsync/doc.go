@@ -9,5 +9,5 @@
 //
 // repository fetches, manifests.go makes documents of files, core.go decides
 // (pure), round.go does one round, worker.go repeats it, gitsync.go has a
-// worker for each source.
+// worker for each source. settled.go knows when nothing can have changed.
 package gitsync

@@ -37,11 +37,13 @@ type Syncer struct {
 	options Options
 	metrics *metrics
 	turns   chan struct{} // held by rounds
+	census  *census
 	// interval is that of a source and retry is firstRetry; tests shorten them.
 	interval func(*api.GitSource) time.Duration
 	retry    time.Duration
 
 	workers map[string]*running // owned by Run
+	left    map[string]bool     // owned by Run: sources that are not followed
 }
 
 // running is a worker with its end.
@@ -61,7 +63,7 @@ func New(o Options) (*Syncer, error) {
 		return nil, err
 	}
 	return &Syncer{
-		options: o, metrics: m, turns: make(chan struct{}, maxRounds), workers: map[string]*running{}, retry: firstRetry,
+		options: o, metrics: m, census: &census{view: o.Cache.View, now: o.Now, age: censusInterval}, turns: make(chan struct{}, maxRounds), workers: map[string]*running{}, left: map[string]bool{}, retry: firstRetry,
 		interval: func(source *api.GitSource) time.Duration {
 			return time.Duration(source.Spec.IntervalSeconds) * time.Second
 		},
@@ -82,6 +84,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		cancel()
 		wg.Wait()
 		clear(s.workers)
+		clear(s.left)
 	}()
 	for ctx.Err() == nil {
 		err := s.follow(ctx, &wg)
@@ -134,10 +137,14 @@ func (s *Syncer) arrange(ctx context.Context, wg *sync.WaitGroup) {
 			delete(s.workers, name)
 		}
 		if len(s.workers) >= maxSources {
-			s.options.Log.Warn("a git source is not followed", "source", name, "limit", maxSources)
+			if !s.left[name] {
+				s.left[name] = true
+				s.options.Log.Warn("a git source is not followed because there are too many", "source", name, "limit", maxSources)
+			}
 			return true
 		}
 		present[name] = true
+		delete(s.left, name)
 		s.start(ctx, wg, source)
 		return true
 	})

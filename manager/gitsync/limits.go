@@ -3,8 +3,8 @@ package gitsync
 import "time"
 
 const (
-	// maxSources bounds the git sources that are followed; further ones get a
-	// condition that says so.
+	// maxSources bounds the git sources that are followed; further ones are left
+	// out until others go, which is logged.
 	maxSources = 100
 	// maxRounds bounds the rounds that are done at the same time, and with it
 	// the memory for repositories: the others wait for their turn.
@@ -28,6 +28,9 @@ const (
 	// maxReplans bounds the plans of one round when others write the same
 	// resources at the same time.
 	maxReplans = 3
+	// censusInterval is how old the knowledge may be of what belongs to an apply
+	// set; it is less than any interval of a source.
+	censusInterval = 5 * time.Second
 	// maxMessage bounds messages of conditions and failures.
 	maxMessage = 500
 )

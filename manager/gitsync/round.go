@@ -21,6 +21,7 @@ type memory struct {
 	fetched *set // the last commit that was read
 	applied *set // the last commit that was applied completely
 	origin  string
+	settled *print // of the last round that had nothing to do; nil: it had something
 }
 
 // round is one look at the repository and what follows from it. It belongs to
@@ -34,6 +35,7 @@ type round struct {
 	log     *slog.Logger
 	notify  func(kind api.EventType, reason, message string)
 	created map[string]bool // resources that did not exist before this round
+	print   func(*set) print
 }
 
 // manager is the field manager of the source.
@@ -111,6 +113,11 @@ func (r *round) refuse(condition, commit, reason string, failures []api.GitFailu
 // leaves them at the commit that was applied last.
 func (r *round) apply(ctx context.Context, wanted *set) (ok bool) {
 	known := r.status.AppliedCommit == wanted.commit
+	now := r.print(wanted)
+	if was := r.memory.settled; was != nil && *was == now && known && r.status.is("InSync", api.ConditionStatusTrue) {
+		return true
+	}
+	r.memory.settled = nil
 	for attempt := range maxReplans {
 		decided, ok := r.decide(ctx, wanted)
 		if !ok {
@@ -129,6 +136,9 @@ func (r *round) apply(ctx context.Context, wanted *set) (ok bool) {
 		}
 		if len(found.refused) == 0 {
 			r.applied(wanted, decided, known)
+			if decided.none() && len(decided.taken) == 0 && (now.complete(wanted) || r.source.Spec.KeepRemoved) {
+				r.memory.settled = &now
+			}
 			return true
 		}
 		r.log.Info("a planned change was refused", "source", r.source.Metadata.Name, "commit", wanted.commit, "failures", len(found.refused))

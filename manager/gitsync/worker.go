@@ -79,6 +79,9 @@ func (w *worker) round(ctx context.Context, source *api.GitSource) (ok bool) {
 		source: source, secrets: w.syncer.options.SecretsDirectory, memory: &w.memory, status: status, log: w.log,
 		api:     w.syncer.options.API.Client(access.ForGitSource(source.Metadata.Name, source.Spec.Role)),
 		created: map[string]bool{},
+		print: func(s *set) print {
+			return printOf(source, s, w.syncer.options.Cache.View, w.syncer.census.of(applySetOf(source.Metadata.Name)))
+		},
 		notify: func(kind api.EventType, reason, message string) {
 			w.syncer.options.Events.Event(api.ObjectReference{Kind: "GitSource", Name: w.name, Uid: w.uid}, "", kind, reason, message)
 		},

@@ -36,6 +36,7 @@ type world struct {
 	cache   *cache.Cache
 	admin   *client.Client
 	syncer  *Syncer
+	plans   atomic.Int64 // that were asked for
 	// refuse, if set, answers requests before the API does.
 	refuse atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 }
@@ -61,6 +62,9 @@ func newWorld(t *testing.T) *world {
 	}))(t)
 	inner := server.Handler()
 	front := inprocess.API{As: rest.WithPrincipal, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/plans") {
+			w.plans.Add(1)
+		}
 		if f := w.refuse.Load(); f != nil && (*f)(rw, r) {
 			return
 		}

@@ -38,8 +38,6 @@ type Page struct {
 	// Policy is the Content-Security-Policy that the page needs: its own style
 	// and nothing else.
 	Policy string
-	// Tag is an entity tag, with quotes.
-	Tag string
 }
 
 // Render writes the page of a specification whose references are resolved.
@@ -66,12 +64,10 @@ func Render(spec *openapi3.T, problems []Problem) (Page, error) {
 		return Page{}, err
 	}
 	sum := sha256.Sum256(style)
-	whole := sha256.Sum256(b.Bytes())
 	return Page{
 		HTML: b.Bytes(),
 		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-		Tag: `"` + base64.RawURLEncoding.EncodeToString(whole[:12]) + `"`,
 	}, nil
 }
 

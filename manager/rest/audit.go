@@ -91,12 +91,25 @@ func (s *Server) noteRefusal(ctx context.Context, name string, err error) {
 		return
 	}
 	p := asProblem(err)
-	r.Status, r.Reason = p.status, p.detail
+	r.Status, r.Reason = p.status, reasonOf(p)
 	source := r.Subject
 	if from.who.Kind == "" {
 		source = from.remote
 	}
 	s.audit.Note(source, r)
+}
+
+// reasonOf says why a request failed without repeating what it said: what is
+// not valid may be a secret in the wrong place.
+func reasonOf(p *problem) string {
+	if p.status != http.StatusBadRequest && p.status != http.StatusUnprocessableEntity {
+		return p.detail
+	}
+	reason := "the request is not valid"
+	for i, e := range p.errors {
+		reason += map[bool]string{true: ": ", false: ", "}[i == 0] + e.Pointer
+	}
+	return reason
 }
 
 // noteRehearsal records that somebody tried something out with dryRun=All.

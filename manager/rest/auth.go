@@ -90,7 +90,6 @@ func (s *Server) refusedCredential(err error) error {
 	if !errors.As(err, &refusal) {
 		return err
 	}
-	s.metrics.denied.WithLabelValues(refusal.Reason).Inc()
 	p := refuse(http.StatusUnauthorized, typeBlank, "%s", refusal.Detail)
 	switch refusal.Reason {
 	case access.ReasonLimited:

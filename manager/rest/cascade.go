@@ -106,7 +106,7 @@ func (s *Server) deleteDependents(ctx context.Context, kind api.Kind, name strin
 		}
 		prefix, after := keyspace.ReferencePrefix(kind.Plural, name)+by.Plural+".", ""
 		for looked := 0; looked < limit*cascadeLookahead; {
-			l, err := s.store.List(ctx, prefix, store.ListOptions{Limit: referencePage, After: after})
+			l, err := s.store.List(ctx, prefix, store.ListOptions{Limit: referrersAtOnce, After: after})
 			if err != nil {
 				return deleted, err
 			}

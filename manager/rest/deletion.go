@@ -209,7 +209,7 @@ func pluralOf(kindName string) string {
 // else can refer, up to limit. Enrolment tokens, which go with what they are
 // for, are none.
 func (s *Server) dependents(ctx context.Context, plural, name string, limit int) (refs []api.ObjectReference, more bool, err error) {
-	l, err := s.store.List(ctx, keyspace.ReferencePrefix(plural, name), store.ListOptions{Limit: referencePage})
+	l, err := s.store.List(ctx, keyspace.ReferencePrefix(plural, name), store.ListOptions{Limit: referrersAtOnce})
 	if err != nil {
 		return nil, false, err
 	}

@@ -83,14 +83,11 @@ const (
 	maxRounds = 16
 	// maxReferrers bounds the names in a message about referring resources.
 	maxReferrers = 5
-	// keyringAge is how long the keys of access tokens are used before they
-	// are read again. New keys become active later than that.
-	keyringAge = 5 * time.Second
 	// maxErrorDetails bounds the faults in one answer.
 	maxErrorDetails = 32
-	// referencePage is how many references are read at once to find out who
+	// referrersAtOnce is how many references are read at once to find out who
 	// refers to a resource.
-	referencePage = 256
+	referrersAtOnce = 256
 	// maxPlanItems bounds the items and deletions of a plan; over it the answer
 	// is 400. maxPlans bounds the plans that are made at a time; over it the
 	// answer is 429.
@@ -107,4 +104,6 @@ const (
 	// cascadeLookahead is how many times more references than it may delete a
 	// pass of a cascading deletion looks at, to find some that it can delete.
 	cascadeLookahead = 50
+	// maxFieldManager bounds the name of a field manager.
+	maxFieldManager = 128
 )

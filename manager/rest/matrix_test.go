@@ -196,7 +196,8 @@ func (m *matrixWorld) specialRows(operation string) ([]row, bool) {
 		}}), true
 	case "pushAdapterMetrics":
 		path := adapterPath("/api/v1/adapters/%[1]s/metrics")
-		return m.inBoth(row{operation: operation, request: func(m *matrixWorld, place string) (*http.Request, error) {
+		pause := func() { m.clock.advance(10 * time.Second) } // an adapter must not push too often
+		return m.inBoth(row{operation: operation, before: pause, request: func(m *matrixWorld, place string) (*http.Request, error) {
 			m.serial++
 			r, err := request(http.MethodPost, m.url+path(place), "application/vnd.google.protobuf", emptyGzip)
 			if err == nil {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -349,7 +350,7 @@ func (m *matrixWorld) lead(done func() bool) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	cancel()
-	if err := <-ended; err != nil {
+	if err := errors.Join(<-ended, office.Resign(context.Background())); err != nil {
 		m.t.Error(err)
 	}
 }

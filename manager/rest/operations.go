@@ -68,8 +68,8 @@ func (s *Server) GetMetrics(_ context.Context, _ GetMetricsRequestObject) (GetMe
 func (a *answer) VisitGetMetricsResponse(w http.ResponseWriter) error { return a.write(w) }
 
 // GetOpenAPI shows the specification.
-func (s *Server) GetOpenAPI(_ context.Context, _ GetOpenAPIRequestObject) (GetOpenAPIResponseObject, error) {
-	return s.specification()
+func (s *Server) GetOpenAPI(ctx context.Context, _ GetOpenAPIRequestObject) (GetOpenAPIResponseObject, error) {
+	return s.specification(ctx)
 }
 
 // VisitGetOpenAPIResponse writes the answer.

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -193,6 +194,36 @@ func TestManagersApplyTheirPartsAtOnce(t *testing.T) {
 	for i := range writers {
 		if r.text(fmt.Sprintf("metadata.labels.l%d", i)) != fmt.Sprint(rounds-1) {
 			t.Fatalf("the label of writer %d is lost: %s", i, r.raw)
+		}
+	}
+}
+
+// TestMergePatchAsInRFC7386 has the examples of its appendix A whose target and
+// patch are objects.
+func TestMergePatchAsInRFC7386(t *testing.T) {
+	for _, c := range [][3]string{
+		{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`},
+		{`{"a":"b"}`, `{"b":"c"}`, `{"a":"b","b":"c"}`},
+		{`{"a":"b"}`, `{"a":null}`, `{}`},
+		{`{"a":"b","b":"c"}`, `{"a":null}`, `{"b":"c"}`},
+		{`{"a":["b"]}`, `{"a":"c"}`, `{"a":"c"}`},
+		{`{"a":"c"}`, `{"a":["b"]}`, `{"a":["b"]}`},
+		{`{"a":{"b":"c"}}`, `{"a":{"b":"d","c":null}}`, `{"a":{"b":"d"}}`},
+		{`{"a":[{"b":"c"}]}`, `{"a":[1]}`, `{"a":[1]}`},
+		{`{"e":null}`, `{"a":1}`, `{"a":1,"e":null}`},
+		{`{}`, `{"a":{"bb":{"ccc":null}}}`, `{"a":{"bb":{}}}`},
+	} {
+		target, err := parseTree([]byte(c[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		patch, err := parseTree([]byte(c[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := json.Marshal(mergePatch(target, patch))
+		if err != nil || string(got) != c[2] {
+			t.Errorf("%s with %s: got %s, want %s", c[0], c[1], got, c[2])
 		}
 	}
 }

@@ -78,7 +78,9 @@ func (s *Server) commit(ctx context.Context, r *round, c change) (revision int64
 	})
 	if err != nil {
 		err = p.explain(err)
-		s.noticeRefusal(p, err)
+		if !r.cached { // else it is tried again
+			s.noticeRefusal(p, err)
+		}
 		return 0, "", err
 	}
 	s.noticeChange(p.change)

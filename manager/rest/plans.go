@@ -34,6 +34,9 @@ func (s *Server) CreatePlan(ctx context.Context, r CreatePlanRequestObject) (Cre
 	if request.Prune && request.ApplySet == "" {
 		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/applySet", "is missing: what is not among the items of an apply set can be pruned only if the set is named")
 	}
+	if n := len(request.FieldManager); n > maxFieldManager {
+		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/fieldManager", "is %d bytes long, at most %d are possible", n, maxFieldManager)
+	}
 	select {
 	case s.planning <- struct{}{}:
 		defer func() { <-s.planning }()
@@ -49,7 +52,7 @@ func (s *Server) CreatePlan(ctx context.Context, r CreatePlanRequestObject) (Cre
 		changed: map[objectKey]api.Object{}, seen: map[objectKey]bool{},
 	}
 	if p.manager = request.FieldManager; p.manager == "" {
-		p.manager = principalOf(ctx).String()
+		p.manager = managerOf(ctx)
 	}
 	plan, err := p.make(ctx)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/cyphonic/cyphonic/internal/policy"
 )
 
 // planOf asks for a plan of items; more are further members of the request.
@@ -131,4 +133,37 @@ func TestPlansAreChecked(t *testing.T) {
 	if r := w.planOf(429, nil, ""); r.header.Get("Retry-After") == "" {
 		t.Error(r.raw)
 	}
+}
+
+// TestSubjectsOfTheCacheAreThoseOfThePolicies compares the two ways to see a
+// device.
+func TestSubjectsOfTheCacheAreThoseOfThePolicies(t *testing.T) {
+	w := newWorld(t)
+	w.factory()
+	bodies := map[string]string{
+		"mac": `{"network":"f","adapter":"a1","mac":"02:00:00:00:00:01"}`, "disabled": `{"network":"f","adapter":"a1","mac":"02:00:00:00:00:02","disabled":true}`,
+		"dot1x": `{"network":"f","adapter":"a1","mac":"02:00:00:00:00:03","authentication":{"method":"dot1x"}}`,
+	}
+	for name, spec := range bodies {
+		w.must(201, "POST", "/api/v1/generalnodes", labelled(resource("GeneralNode", name, spec), `{"a":"b"}`))
+	}
+	w.must(201, "POST", "/api/v1/nodes", nodeBody("n", "f"))
+	w.must(201, "POST", "/api/v1/nodes", strings.Replace(nodeBody("gone", "f"), `"name"`, `"finalizers":["example.org/wait"],"name"`, 1))
+	w.must(200, "DELETE", "/api/v1/nodes/gone", "")
+	w.fresh()
+	p := &planner{views: w.server.views()}
+	var got []string
+	for s := range p.devices() {
+		got = append(got, fmt.Sprint(s))
+	}
+	var want []string
+	for _, id := range []struct{ kind, name string }{{"Node", "n"}, {"GeneralNode", "dot1x"}, {"GeneralNode", "mac"}} {
+		o, ok := w.server.cached(id.kind, id.name)
+		subject, enabled := policy.SubjectOf(o)
+		if !ok || !enabled {
+			t.Fatalf("%v is no subject", id)
+		}
+		want = append(want, fmt.Sprint(subject))
+	}
+	expectLines(t, got, want...)
 }

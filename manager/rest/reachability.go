@@ -19,7 +19,7 @@ func (s *Server) GetReachability(ctx context.Context, r GetReachabilityRequestOb
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, typeInvalid, "%s", err)
 	}
-	if err := s.permitKind(ctx, access.Get, kindReachability); err != nil {
+	if err := s.permitKind(ctx, access.Get, access.KindReachability); err != nil {
 		return nil, err
 	}
 	from, fromEnabled, err := s.device(ctx, "from", r.Params.From)
@@ -47,8 +47,6 @@ func (s *Server) GetReachability(ctx context.Context, r GetReachabilityRequestOb
 // VisitGetReachabilityResponse writes the answer.
 func (a *answer) VisitGetReachabilityResponse(w http.ResponseWriter) error { return a.write(w) }
 
-// kindReachability is what roles call the right to ask who may reach whom.
-const kindReachability = "Reachability"
 
 // device reads what a parameter like node/viewer names, as policies see it. A
 // device of a network that the subject may not ask about is as good as absent.
@@ -63,7 +61,7 @@ func (s *Server) device(ctx context.Context, parameter, text string) (subject po
 		return policy.Subject{}, false, err
 	}
 	subject, enabled = policy.SubjectOf(got.object)
-	if s.permitIn(ctx, access.Get, kindReachability, subject.Network) != nil {
+	if s.permitIn(ctx, access.Get, access.KindReachability, subject.Network) != nil {
 		return policy.Subject{}, false, notFound(kind, name)
 	}
 	return subject, enabled && !deleting(got.object), nil

@@ -7,22 +7,23 @@ import (
 	"github.com/cyphonic/cyphonic/manager/reference"
 )
 
-// GetReference shows the specification as a page. It is made when it is asked
-// for first.
+// GetReference shows the specification as a page.
 func (s *Server) GetReference(ctx context.Context, _ GetReferenceRequestObject) (GetReferenceResponseObject, error) {
-	page, err := s.page()
+	page, err := s.reference()
 	if err != nil {
 		return nil, err
 	}
-	a := &answer{status: http.StatusOK, contentType: "text/html; charset=utf-8", body: page.HTML}
-	a.note("Content-Security-Policy", page.Policy)
-	a.note("Cache-Control", "no-cache") // kept, but asked about each time: a newer manager has another
-	a.note("ETag", page.Tag)
-	a.note("Referrer-Policy", "no-referrer")
-	if etagMatches(ifNoneMatch(ctx), page.Tag[1:len(page.Tag)-1]) {
-		a.status, a.body = http.StatusNotModified, nil
+	return page.answer(ctx), nil
+}
+
+func renderReference(d *document) (*fixed, error) {
+	page, err := reference.Render(d.parsed, problemTypes())
+	if err != nil {
+		return nil, err
 	}
-	return a, nil
+	return newFixed("text/html; charset=utf-8", page.HTML, http.Header{
+		"Content-Security-Policy": {page.Policy}, "Referrer-Policy": {"no-referrer"},
+	})
 }
 
 // VisitGetReferenceResponse writes the answer.

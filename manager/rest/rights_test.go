@@ -302,8 +302,12 @@ func TestTheAuditLogTellsWhoDidWhat(t *testing.T) {
 	m.do("GET", "/api/v1/nodes", "cym1.wrong", "")
 	m.do("GET", "/api/v1/nodes", "", "") // nobody tried to be anybody
 	want := []struct{ verb, outcome, status, before, after string }{
-		{"create", "allowed", "201", "", "hall"}, {"update", "allowed", "200", "", "true"}, {"patch", "allowed", "200", "true", ""},
-		{"update", "failed", "400", "", ""}, {"delete", "allowed", "200", "", ""}, {"delete", "allowed", "200", "hall", ""},
+		{"create", "allowed", "201", "", "hall"},
+		{"update", "allowed", "200", "", "true"},
+		{"patch", "allowed", "200", "true", ""},
+		{"update", "failed", "400", "", ""},
+		{"delete", "allowed", "200", "", ""},
+		{"delete", "allowed", "200", "hall", ""},
 	}
 	got := m.recorded(len(want), "kind=Node&name=audited")
 	var orders []string

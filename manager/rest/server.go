@@ -22,7 +22,6 @@ import (
 	"github.com/cyphonic/cyphonic/manager/cache"
 	"github.com/cyphonic/cyphonic/manager/events"
 	"github.com/cyphonic/cyphonic/manager/ipam"
-	"github.com/cyphonic/cyphonic/manager/reference"
 	"github.com/cyphonic/cyphonic/manager/store"
 	"github.com/cyphonic/cyphonic/manager/telemetry"
 )
@@ -70,12 +69,13 @@ type Server struct {
 	rotation  *rotation
 	planning  chan struct{} // a place for each plan that is being made
 	// rehearsal says that the store is an overlay: writes are for show.
-	rehearsal bool
-	log       *slog.Logger
-	rand      io.Reader
-	now       func() time.Time
-	document  *document
-	page      func() (reference.Page, error) // rendered when it is asked for first
+	rehearsal   bool
+	log         *slog.Logger
+	rand        io.Reader
+	now         func() time.Time
+	document    *document
+	reference   func() (*fixed, error) // made when it is asked for first
+	description func() (*fixed, error) // the specification; the same
 	// heartbeat is heartbeatInterval; tests shorten it.
 	heartbeat time.Duration
 }
@@ -116,7 +116,8 @@ func New(o Options) (*Server, error) {
 		subjects: &subjects{busy: map[string]int{}}, drain: newDrain(),
 		events: o.Events, inFlight: &inFlight{keys: map[string]bool{}}, rotation: &rotation{}, planning: make(chan struct{}, maxPlans),
 		log: o.Log, rand: o.Rand, now: o.Now, document: d, heartbeat: heartbeatInterval,
-		page: sync.OnceValues(func() (reference.Page, error) { return reference.Render(d.parsed, problemTypes()) }),
+		reference:   sync.OnceValues(func() (*fixed, error) { return renderReference(d) }),
+		description: sync.OnceValues(func() (*fixed, error) { return newFixed("application/json", d.json, nil) }),
 	}, nil
 }
 
@@ -148,14 +149,6 @@ func answerHead(next http.Handler) http.Handler {
 
 type headKey struct{}
 
-type ifNoneMatchKey struct{}
-
-// ifNoneMatch is the header of this name.
-func ifNoneMatch(ctx context.Context) string {
-	tags, _ := ctx.Value(ifNoneMatchKey{}).(string)
-	return tags
-}
-
 func isHead(ctx context.Context) bool {
 	head, _ := ctx.Value(headKey{}).(bool)
 	return head
@@ -175,9 +168,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		id := uuid.NewString()
 		r := c.Request()
 		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
-		if tags := r.Header.Get("If-None-Match"); tags != "" {
-			ctx = context.WithValue(ctx, ifNoneMatchKey{}, tags)
-		}
+		ctx = withWish(ctx, r.Header)
 		c.SetRequest(r.WithContext(ctx))
 		c.Response().Header().Set("X-Request-Id", id)
 		if err := next(c); err != nil {
@@ -199,7 +190,11 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
-			if r := recover(); r != nil {
+			r := recover()
+			if r == http.ErrAbortHandler { // an answer that has begun is cut off on purpose
+				panic(r)
+			}
+			if r != nil {
 				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 			}
 		}()

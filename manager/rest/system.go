@@ -30,6 +30,10 @@ func (s *Server) readyz(ctx context.Context) (*answer, error) {
 }
 
 // specification answers with the OpenAPI document.
-func (s *Server) specification() (*answer, error) {
-	return &answer{status: http.StatusOK, contentType: "application/json", body: s.document.json}, nil
+func (s *Server) specification(ctx context.Context) (*answer, error) {
+	text, err := s.description()
+	if err != nil {
+		return nil, err
+	}
+	return text.answer(ctx), nil
 }

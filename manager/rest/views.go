@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/cyphonic/cyphonic/api"
+	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/internal/policy"
 	"github.com/cyphonic/cyphonic/manager/cache"
@@ -148,15 +149,15 @@ func (p *planner) policiesAfter(before []*api.AccessPolicy) (list []*api.AccessP
 	return list
 }
 
-// devices are the devices of the views. Most are not decoded: what policies
-// look at is in the items, but for whether the device is disabled.
+// devices are the devices of the views. None is decoded: what policies look at
+// is in the items.
 func (p *planner) devices() iter.Seq[policy.Subject] {
 	return func(yield func(policy.Subject) bool) {
 		for _, kind := range []api.Kind{kindOf(keyspace.Nodes), kindOf(keyspace.GeneralNodes)} {
 			more := true
 			p.views[kind.Plural].Ascend("", func(i *cache.Item) bool {
-				if subject, ok := subjectOf(kind, i); ok {
-					more = yield(subject)
+				if !i.Off {
+					more = yield(subjectOf(kind.Name, i))
 				}
 				return more
 			})
@@ -167,22 +168,16 @@ func (p *planner) devices() iter.Seq[policy.Subject] {
 	}
 }
 
-// subjectOf is a device as policies see it. How it is authenticated is in the
-// specification of a general node, which has to be decoded where that is not by
-// its MAC address.
-func subjectOf(kind api.Kind, i *cache.Item) (policy.Subject, bool) {
-	plain := !bytes.Contains(i.Value, []byte(`"disabled":true`)) && !bytes.Contains(i.Value, []byte(`"deletionTimestamp":`))
-	if plain && kind.Name == "GeneralNode" {
-		plain = bytes.Contains(i.Value, []byte(`"authentication":{"method":"mac"`))
+// subjectOf is policy.SubjectOf for an item of the cache.
+func subjectOf(kind string, i *cache.Item) policy.Subject {
+	s := policy.Subject{Kind: kind, Name: i.Name, Network: i.Network, Labels: i.Labels, Assurance: identity.AssuranceKey}
+	if kind != "GeneralNode" {
+		return s
 	}
-	o := kind.New()
-	if !plain {
-		if json.Unmarshal(i.Value, o) != nil || deleting(o) {
-			return policy.Subject{}, false
-		}
-		return policy.SubjectOf(o)
+	assurance, err := identity.ParseAssurance(i.Method)
+	if err != nil {
+		assurance = identity.AssuranceMAC
 	}
-	subject, ok := policy.SubjectOf(o) // the assurance of the kind
-	subject.Name, subject.Network, subject.Labels = i.Name, i.Network, i.Labels
-	return subject, ok
+	s.Assurance = assurance
+	return s
 }

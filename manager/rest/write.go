@@ -33,9 +33,15 @@ type intent struct {
 func (s *Server) intentOf(ctx context.Context, plural, name string, verb access.Verb, p writeParams) intent {
 	in := intent{writeParams: p, kind: kindOf(plural), name: name, verb: verb, manager: p.FieldManager, keepSystem: true}
 	if in.manager == "" {
-		in.manager = principalOf(ctx).String()
+		in.manager = managerOf(ctx)
 	}
 	return in
+}
+
+// managerOf is the field manager of a request that names none: its subject.
+func managerOf(ctx context.Context) string {
+	name := principalOf(ctx).String()
+	return strings.ToValidUTF8(name[:min(len(name), maxFieldManager)], "")
 }
 
 // create answers POST.

@@ -91,8 +91,8 @@ type Batch struct {
 
 // Watcher delivers changes. It is used by one goroutine.
 type Watcher interface {
-	// Next waits for changes. After an error the watcher is over; the error
-	// is ctx.Err(), or wraps ErrCompacted or ErrUnavailable.
+	// Next waits for changes. The error is ctx.Err(), after which the watcher
+	// may go on, or wraps ErrCompacted or ErrUnavailable, and then it is over.
 	Next(ctx context.Context) (Batch, error)
 	// Progress asks that Next soon delivers a batch, if need be without
 	// events, whose Revision is not less than that of the store now. The

@@ -76,8 +76,11 @@ func prevailing(families []family) description {
 }
 
 func appendHeader(b []byte, about description) []byte {
-	b = append(append(append(b, "# HELP "...), about.name...), ' ')
-	b = append(appendHelp(b, about.help), "\n# TYPE "...)
+	if about.help != "" {
+		b = append(append(append(b, "# HELP "...), about.name...), ' ')
+		b = append(appendHelp(b, about.help), '\n')
+	}
+	b = append(b, "# TYPE "...)
 	return append(append(append(append(b, about.name...), ' '), about.kind...), '\n')
 }
 

@@ -40,8 +40,11 @@ type shownRecord struct {
 
 func (r *record) stale(now time.Time) bool { return now.Sub(r.pushed) >= staleAfter }
 
+// left says that the adapter has said that it goes.
+func (r *record) left() bool { return len(r.families) == 0 }
+
 func (r *record) visible(now time.Time) bool {
-	return !r.away && !r.stale(now) && !now.Before(r.shownFrom)
+	return !r.away && !r.stale(now) && !now.Before(r.shownFrom) && !r.left()
 }
 
 // admit holds the numbers of a push against those of the record. done says that it is here already.

@@ -260,9 +260,10 @@ func (t *Telemetry) usage() (shown, held int, series, bytes int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range t.records {
-		if r.visible(now) {
+		switch {
+		case r.visible(now):
 			shown++
-		} else {
+		case !r.left() && !r.stale(now):
 			held++
 		}
 		for _, f := range r.families {

@@ -217,7 +217,7 @@ func TestWhatIsStaleDeletedOrAnotherIsNotShown(t *testing.T) {
 		s.full(t, "a", counter("cyphonic_one_total", 1))
 		s.want(t, `cyphonic_one_total{adapter="a"} 1`)
 		change()
-		if page := s.page(t); strings.Contains(page, "cyphonic_one_total") {
+		if page := s.page(t); page != "" {
 			t.Errorf("%s and shown:\n%s", name, page)
 		}
 		s.now = s.now.Add(time.Minute)

@@ -31,7 +31,8 @@ const requestsPerOperation = 1000
 
 const (
 	workers        = 8
-	examples       = 2 // shown of each kind of violation
+	examples       = 2    // shown of each kind of violation
+	maxParameter   = 4000 // a longer header is not even sent
 	requestTimeout = 20 * time.Second
 	// watchTime is how long a watch is listened to.
 	watchTime = 30 * time.Millisecond
@@ -299,7 +300,8 @@ func (a *attacker) parameter(g *generator, p *openapi3.Parameter) string {
 	if p.Name == "If-Match" && len(g.versions) > 0 && g.chance(70) {
 		return `"` + pick(g, g.versions) + `"`
 	}
-	return fmt.Sprint(g.value(p.Schema.Value, p.Name, 0))
+	text := fmt.Sprint(g.value(p.Schema.Value, p.Name, 0))
+	return text[:min(len(text), maxParameter)]
 }
 
 // body makes the body of a request, as JSON most of the time.

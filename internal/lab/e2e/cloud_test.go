@@ -85,6 +85,7 @@ func TestTunnelsOutliveTheCloud(t *testing.T) {
 	if err := s.Apply(ctx, newcomer); err != nil { // acknowledged a moment before the crash
 		t.Fatal(err)
 	}
+	counted := s.ownCounters(t, ctx)
 	s.Cloud().Kill()
 	// Long enough for every keep-alive of the signalling to be missed.
 	down := time.Now()
@@ -119,6 +120,7 @@ func TestTunnelsOutliveTheCloud(t *testing.T) {
 	if got := s.local(t, ctx, "cam1"); got.VirtualIPv4 != before.VirtualIPv4 || got.NodeID != before.NodeID {
 		t.Errorf("cam1 is %+v now, was %+v", got, before)
 	}
+	s.noCounterLost(t, ctx, counted)
 	// A pair that has never talked, and one that needs the relay: signalling and TRS work again.
 	s.reachable(t, ctx, "delta", "desk")
 	s.reachable(t, ctx, "gamma", "delta")

@@ -38,15 +38,18 @@ type reply struct {
 }
 
 func (s *session) do(ctx context.Context, method, path, ifMatch string, body any) reply {
-	content, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // bodies are resources
+	var content []byte
+	if body != nil {
+		var err error
+		if content, err = json.Marshal(body); err != nil {
+			panic(err) // bodies are resources
+		}
 	}
+	// What HTTP/2 sends again by itself is what a server that goes away has said it did not process (RFC 9113, section 6.8).
 	request, err := http.NewRequestWithContext(ctx, method, s.server+path, bytes.NewReader(content))
 	if err != nil {
 		panic(err)
 	}
-	request.GetBody = nil // the transport must not send it a second time
 	request.Header.Set("Authorization", "Bearer "+s.token)
 	request.Header.Set("Content-Type", "application/json")
 	if ifMatch != "" {

@@ -320,6 +320,7 @@ type publicClient struct{ op.Client }
 
 func (publicClient) IDTokenUserinfoClaimsAssertion() bool { return true }
 func (publicClient) LoginURL(id string) string            { return "/login/?authRequestID=" + url.QueryEscape(id) }
+
 func (publicClient) GrantTypes() []zitadel.GrantType {
 	return []zitadel.GrantType{zitadel.GrantTypeCode, zitadel.GrantTypeRefreshToken, zitadel.GrantTypeDeviceCode}
 }

@@ -1,9 +1,11 @@
 package repository
 
 import (
+	"encoding/base64"
 	"errors"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +32,19 @@ func (secret) String() string { return redacted }
 
 // GoString redacts.
 func (secret) GoString() string { return redacted }
+
+// forms are the texts in which a server may repeat the password: as it is, as
+// in the header of HTTP Basic (RFC 7617), and as in a URL.
+func (s secret) forms() []string {
+	if s.password == "" {
+		return nil
+	}
+	basic := orDefault(s.username, "git") + ":" + s.password
+	return []string{
+		base64.StdEncoding.EncodeToString([]byte(basic)), base64.StdEncoding.EncodeToString([]byte(s.password)),
+		s.password, url.QueryEscape(s.password), url.PathEscape(s.password),
+	}
+}
 
 // readSecret reads the files that are there. Nothing outside the folder is
 // read, whatever the name is.

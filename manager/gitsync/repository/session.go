@@ -52,7 +52,7 @@ func open(ctx context.Context, source Source, limits bounds) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{source: source, limits: limits, budget: &budget{left: limits.received}, secrets: []string{secret.password}}
+	s := &Session{source: source, limits: limits, budget: &budget{left: limits.received}, secrets: secret.forms()}
 	if u.Scheme == "ssh" {
 		s.server, err = dialSSH(ctx, u, source, secret, s.budget)
 	} else {

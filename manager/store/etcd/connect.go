@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -24,14 +25,33 @@ type Endpoints struct {
 	CAFile          string   // PEM of the cluster's CA; empty: the system's
 	CertificateFile string   // PEM of the client certificate; empty: none
 	KeyFile         string   // PEM of its key
+	Username        string   // empty: the cluster has no authentication
+	PasswordFile    string   // file with the user's password
 	Log             *slog.Logger
 }
 
 // Check tells whether the URLs may be used and the files can be, without
 // connecting.
 func (e Endpoints) Check() error {
-	_, err := e.tls()
-	return err
+	_, tlsErr := e.tls()
+	_, passwordErr := e.password()
+	return errors.Join(tlsErr, passwordErr)
+}
+
+// password reads the password, without the end of its line.
+func (e Endpoints) password() (string, error) {
+	if e.Username == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(e.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("read the password for etcd: %w", err)
+	}
+	text := strings.TrimRight(string(b), "\r\n")
+	if text == "" {
+		return "", fmt.Errorf("read the password for etcd: %s is empty", e.PasswordFile)
+	}
+	return text, nil
 }
 
 // tls returns nil for endpoints over http.
@@ -50,17 +70,21 @@ func Connect(ctx context.Context, e Endpoints) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	password, err := e.password()
+	if err != nil {
+		return nil, err
+	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: e.URLs, TLS: tlsConfig,
+		Endpoints: e.URLs, TLS: tlsConfig, Username: e.Username, Password: password,
 		DialTimeout: dialTimeout, DialKeepAliveTime: keepAliveInterval, DialKeepAliveTimeout: keepAliveTimeout,
 		Logger: zap.New(slogCore{log: e.Log}),
 	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to etcd %v: %w", e.URLs, err)
+	if err != nil { // with authentication New asks for a token
+		return nil, fmt.Errorf("connect to etcd %v (do user and password fit?): %w", e.URLs, classify(ctx, "log in", err))
 	}
 	if err := NewStore(client).Ping(ctx); err != nil {
 		_ = client.Close() // the ping's error is the one to report
-		return nil, fmt.Errorf("connect to etcd %v (is it running, and do the CA, certificate and key fit?): %w", e.URLs, err)
+		return nil, fmt.Errorf("connect to etcd %v (is it running, do the CA, certificate and key fit, and may the user read and write below /cyphonic/?): %w", e.URLs, err)
 	}
 	return client, nil
 }
@@ -100,11 +124,15 @@ func clientTLS(e Endpoints) (*tls.Config, error) {
 		}
 	}
 	if e.CertificateFile != "" || e.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(e.CertificateFile, e.KeyFile)
-		if err != nil {
+		if _, err := tls.LoadX509KeyPair(e.CertificateFile, e.KeyFile); err != nil {
 			return nil, fmt.Errorf("read the client certificate for etcd: %w", err)
 		}
-		c.Certificates = []tls.Certificate{pair}
+		// Read anew for each connection: certificates are renewed while the
+		// program runs.
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(e.CertificateFile, e.KeyFile)
+			return &pair, err
+		}
 	}
 	return c, nil
 }

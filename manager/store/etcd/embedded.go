@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -23,10 +24,31 @@ type Embedded struct {
 	lock   *os.File
 }
 
-// StartEmbedded starts a server on the data directory dir, which it creates
-// with mode 0700, and waits until it serves. ctx bounds the start only. A
-// write that the server has acknowledged is on disk (fsync).
+// EmbeddedOptions describes a server inside the process. Only Directory and
+// Log are required.
+type EmbeddedOptions struct {
+	Directory  string
+	QuotaBytes int64         // bound of the database file; 0: quotaBytes
+	Retention  time.Duration // how long old revisions are kept; 0: an hour
+	Log        *slog.Logger
+}
+
+// StartEmbedded starts a server with the usual bounds.
 func StartEmbedded(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error) {
+	return EmbeddedOptions{Directory: dir, Log: log}.Start(ctx)
+}
+
+// Start starts a server on the directory, which it creates with mode 0700, and
+// waits until it serves. ctx bounds the start only. A write that the server has
+// acknowledged is on disk (fsync).
+func (o EmbeddedOptions) Start(ctx context.Context) (*Embedded, error) {
+	if o.QuotaBytes == 0 {
+		o.QuotaBytes = quotaBytes
+	}
+	if o.Retention == 0 {
+		o.Retention = retention
+	}
+	dir := o.Directory
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
@@ -37,7 +59,7 @@ func StartEmbedded(ctx context.Context, dir string, log *slog.Logger) (*Embedded
 	if err != nil {
 		return nil, err
 	}
-	server, err := startMember(ctx, dir, log)
+	server, err := o.startMember(ctx)
 	if err != nil {
 		_ = lock.Close() // the error of the server is the one to report
 		return nil, fmt.Errorf("start the embedded etcd in %s: %w", dir, err)
@@ -45,8 +67,8 @@ func StartEmbedded(ctx context.Context, dir string, log *slog.Logger) (*Embedded
 	return &Embedded{server: server, client: v3client.New(server.Server), lock: lock}, nil
 }
 
-func startMember(ctx context.Context, dir string, log *slog.Logger) (*embed.Etcd, error) {
-	server, err := embed.StartEtcd(embeddedConfig(dir, log))
+func (o EmbeddedOptions) startMember(ctx context.Context) (*embed.Etcd, error) {
+	server, err := embed.StartEtcd(o.config())
 	if err != nil {
 		return nil, err
 	}
@@ -64,23 +86,23 @@ func startMember(ctx context.Context, dir string, log *slog.Logger) (*embed.Etcd
 	return nil, err
 }
 
-// embeddedConfig describes a cluster of one member without listeners. The
+// config describes a cluster of one member without listeners. The
 // advertised address is a name that etcd demands; nobody ever connects to it.
-func embeddedConfig(dir string, log *slog.Logger) *embed.Config {
+func (o EmbeddedOptions) config() *embed.Config {
 	c := embed.NewConfig()
 	c.Name = "cyphonic"
-	c.Dir = filepath.Join(dir, "etcd")
+	c.Dir = filepath.Join(o.Directory, "etcd")
 	c.ListenPeerUrls = nil
 	c.ListenClientUrls = nil
 	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "localhost:0"}}
 	c.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:0"}}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.TickMs, c.ElectionMs = 50, 500
-	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, retention
-	c.QuotaBackendBytes = quotaBytes
+	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, o.Retention.String()
+	c.QuotaBackendBytes = o.QuotaBytes
 	c.MaxRequestBytes = maxValueBytes
 	c.EnableGRPCGateway = false
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(slogCore{log: log}))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(slogCore{log: o.Log}))
 	return c
 }
 

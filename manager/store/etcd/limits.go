@@ -12,6 +12,11 @@ const (
 	firstPage   = 1000
 	largestPage = 20_000
 	pageBytes   = 8 << 20
+	// scopePages is how many pages a range may hold before a list asks for
+	// narrower ones; scopeStart how many characters shorter than the last key
+	// is what the next keys are first supposed to begin with.
+	scopePages = 8
+	scopeStart = 4
 	// minTTL is the shortest life of a key or of a leader's office: etcd has
 	// whole seconds.
 	minTTL = time.Second
@@ -32,10 +37,10 @@ const (
 	keepAliveTimeout  = 5 * time.Second
 	// retention is how long old revisions are kept in the embedded server: a
 	// watch that was away for longer must list again.
-	retention = "1h"
+	retention = time.Hour
 	// quotaBytes bounds the database of the embedded server. When it is
 	// reached writes fail with store.ErrUnavailable until space is made.
-	quotaBytes = 4 << 30
+	quotaBytes = 8 << 30
 	// maxValueBytes bounds one request to the embedded server. Resources are
 	// at most 1 MiB.
 	maxValueBytes = 3 << 20

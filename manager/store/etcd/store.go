@@ -230,6 +230,14 @@ func classify(ctx context.Context, operation string, err error) error {
 	return fmt.Errorf("%s: %w", operation, err)
 }
 
+// classifyIf is classify where there may be no error.
+func classifyIf(ctx context.Context, operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return classify(ctx, operation, err)
+}
+
 func isLeaseGone(err error) bool { return errors.Is(err, rpctypes.ErrLeaseNotFound) }
 
 func codeOf(err error) codes.Code {

@@ -64,7 +64,18 @@ func run(root, out string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(out, document, 0o644)
+	if err := os.WriteFile(out, document, 0o644); err != nil {
+		return err
+	}
+	bounds, err := bundle.Bounds(document)
+	if err != nil {
+		return err
+	}
+	text, err = os.ReadFile(filepath.Join(directory, "templates", "bounds.tmpl"))
+	if err != nil {
+		return err
+	}
+	return writeText(string(text), bounds, filepath.Join(directory, "../api/bounds.gen.go"))
 }
 
 // writeCode writes a Go file out of a template about all kinds.
@@ -73,13 +84,17 @@ func writeCode(template, out string) error {
 	if err != nil {
 		return err
 	}
-	code, err := bundle.Expand(string(text), kinds())
+	return writeText(string(text), kinds(), out)
+}
+
+func writeText(text string, about any, out string) error {
+	code, err := bundle.Expand(text, about)
 	if err != nil {
 		return err
 	}
 	formatted, err := format.Source(code)
 	if err != nil {
-		return fmt.Errorf("%s: %w", template, err)
+		return fmt.Errorf("%s: %w", out, err)
 	}
 	return os.WriteFile(out, formatted, 0o644)
 }
