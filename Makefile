@@ -9,6 +9,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
 PROGRAMS := $(notdir $(wildcard cmd/*))
 # Seconds that `make fuzz` spends on each fuzz function.
 FUZZTIME ?= 30s
+# Seconds that `make faults` lets faults happen.
+FAULTTIME ?= 600
 
 .PHONY: help
 help: ## Print this list
@@ -38,6 +40,10 @@ test: install-deps build ## Run everything: check, unit tests with fuzz seeds, e
 .PHONY: check
 check: ## Format, go vet, staticcheck, layer rules, and whether the generated code is current
 	@scripts/check
+
+.PHONY: faults
+faults: install-deps build ## Check histories of the control plane under faults for FAULTTIME seconds (600)
+	@$(SUDO) env CYPHONIC_BIN=$(CURDIR)/bin CYPHONIC_FAULT_SECONDS=$(FAULTTIME) go test -count=1 -v -timeout 2h -run Linearizable ./internal/lab/faults
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz function for FUZZTIME (30s) each

@@ -188,11 +188,13 @@ func TestLosingTheManagerLosesNoCounters(t *testing.T) {
 		first.away = true
 		first.mu.Unlock()
 		count(600)
+		synctest.Wait()
 		if kept := len(p.acknowledged); kept > 2 {
 			t.Errorf("%d entries are kept while the manager is away", kept)
 		}
 		p.use(t, second)
 		count(60)
+		synctest.Wait()
 		if got := second.value("cyphonic_test_counted_total"); got < total-2*pushInterval.Seconds() || got > total {
 			t.Errorf("the second manager has %v of %v", got, total)
 		}
@@ -222,6 +224,7 @@ func TestAManagerThatAsksForPatienceGetsIt(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- p.Run(ctx) }()
 		time.Sleep(5*time.Minute + pushStart)
+		synctest.Wait()
 		if n := len(m.bodies); n < 4 || n > 6 {
 			t.Errorf("%d pushes in five minutes to a manager that asks for a minute each time", n)
 		}

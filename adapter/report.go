@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,10 @@ func newReporter(adapter string, manager *atomic.Pointer[client.Client], log *sl
 
 // report replaces what waits for a general node.
 func (r *reporter) report(name string, s api.GeneralNodeStatus) {
+	s.Reason = clip(s.Reason, api.MaxReason)
+	for i := range s.Conditions {
+		s.Conditions[i].Message = clip(s.Conditions[i].Message, api.MaxMessage)
+	}
 	r.mu.Lock()
 	r.waiting[name] = s
 	r.mu.Unlock()
@@ -42,6 +47,15 @@ func (r *reporter) report(name string, s api.GeneralNodeStatus) {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// clip cuts a text for people to the bytes that the manager takes of it.
+func clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	const more = "…"
+	return strings.ToValidUTF8(text[:most-len(more)], "") + more
 }
 
 // drop forgets what waits for a general node that has left the list.

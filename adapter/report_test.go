@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,6 +96,7 @@ func TestFiveHundredDevicesReportAtOnceAfterAStart(t *testing.T) {
 			r.report(fmt.Sprintf("cam%d", i), api.GeneralNodeStatus{Phase: api.DevicePhaseUp, ObservedGeneration: 3})
 		}
 		time.Sleep(reportInterval + time.Second)
+		synctest.Wait()
 		if m.known() != 500 || m.together > maxReports {
 			t.Errorf("%d states are known, %d requests were open at once", m.known(), m.together)
 		}
@@ -126,6 +128,7 @@ func TestReportsBackOffAsLongAsTheManagerAsksFor(t *testing.T) {
 					r.report(fmt.Sprintf("cam%d", i), api.GeneralNodeStatus{Phase: api.DevicePhaseUp})
 				}
 				time.Sleep(10 * time.Minute)
+				synctest.Wait()
 				if m.known() != 200 {
 					t.Errorf("%d states are known in the end", m.known())
 				}
@@ -150,8 +153,28 @@ func TestAStateThatTheManagerDoesNotWantIsDropped(t *testing.T) {
 		defer stop()
 		r.report("cam1", api.GeneralNodeStatus{Phase: api.DevicePhaseUp})
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if m.known() != 0 || len(r.waiting) != 0 {
 			t.Errorf("%d known, %d waiting", m.known(), len(r.waiting))
 		}
 	})
+}
+
+// A reason that quotes an error can be of any length; the manager refuses what is too long.
+func TestLongReasonsAreCut(t *testing.T) {
+	r := newReporter("a", new(atomic.Pointer[client.Client]), slog.New(slog.DiscardHandler))
+	long := strings.Repeat("ä", 2000)
+	r.report("cam1", api.GeneralNodeStatus{
+		Phase: api.DevicePhaseFailed, Reason: long,
+		Conditions: []api.Condition{{Type: "Ready", Status: api.ConditionStatusFalse, Message: long}},
+	})
+	g := &api.GeneralNode{Metadata: api.ObjectMeta{Name: "cam1"}, Spec: api.GeneralNodeSpec{Network: "n", Adapter: "a", Mac: "02:00:00:00:00:01"}, Status: r.waiting["cam1"]}
+	g.SetType()
+	g.Default()
+	if faults := g.Validate(); faults != nil {
+		t.Errorf("the manager would refuse the report: %v", faults)
+	}
+	if s := r.waiting["cam1"].Reason; !strings.HasPrefix(s, "ää") || !strings.HasSuffix(s, "…") || len(s) < 200 {
+		t.Errorf("the reason is %q", s)
+	}
 }

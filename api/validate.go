@@ -18,6 +18,8 @@ const (
 	MaxAnnotationValue  = 4096
 	MaxConditions       = 16
 	MaxFinalizers       = 16
+	MaxReason           = 256 // characters of a device's reason
+	MaxMessage          = maxConditionMessage
 	maxConditionType    = 64
 	maxConditionMessage = 1024
 	maxPasswordHash     = 256

@@ -62,6 +62,10 @@ func Plurals() []string {
 // ResourcesPrefix covers the resources of all kinds.
 const ResourcesPrefix = Root + "resources/"
 
+// ResourcesMark is the key that a manager writes where etcd cannot be asked
+// otherwise how far a watch of the resources is.
+const ResourcesMark = ResourcesPrefix + "~"
+
 // ResourcePrefix covers the resources of one kind.
 func ResourcePrefix(plural string) string { return ResourcesPrefix + plural + "/" }
 

@@ -144,55 +144,69 @@ func TestNobodyGivesAwayMoreThanTheyHave(t *testing.T) {
 	w.put(binding("waiting", "admin", nil, api.Subject{Kind: "Token", Name: "not-yet"}))
 	w.fresh()
 	kim := user("kim")
-	token := func(name string, rules ...api.RoleRule) *api.APIToken {
-		o := &api.APIToken{}
-		o.Metadata.Name, o.Spec.Rules = name, rules
-		return o
-	}
-	source := func(role string) *api.GitSource {
-		o := &api.GitSource{}
-		o.Spec.Role = role
-		return o
-	}
-	alice := api.Subject{Kind: "User", Name: "alice"}
 	for _, c := range []struct {
 		name    string
-		object  api.Object
+		rules   []api.RoleRule
 		missing string // empty: covered
 	}{
-		{"role with own rights", role("r", rule(words("get"), words("Node"), "hall"), rule(words("delete"), words("Role"))), ""},
-		{"role in another network", role("r", rule(words("get"), words("Node"), "yard")), `get on Node in network "yard"`},
-		{"role in all networks", role("r", rule(words("get"), words("Node"))), "get on Node in all networks"},
-		{"role in a list with all networks", role("r", rule(words("get"), words("Node"), "hall", "*")), "in all networks"},
-		{"role with another verb", role("r", rule(words("get", "update"), words("Node"), "hall")), `update on Node`},
-		{"role with all verbs", role("r", rule(words("*"), words("Node"), "hall")), `list on Node`},
-		{"role with all kinds", role("r", rule(words("get"), words("*"), "hall")), "all kinds"},
-		{"binding to the own role", binding("b", "keeper", nil, alice), ""},
-		{"binding to a stronger role", binding("b", "viewer", nil, alice), "all kinds"},
-		{"binding narrowed to what one has", binding("b", "node-reader", words("hall"), alice), ""},
-		{"binding to a role that does not exist", binding("b", "nothing", nil, alice), "all kinds"},
-		{"token with own rights", token("t", rule(words("get"), words("Node"), "hall")), ""},
-		{"token with more", token("t", rule(words("list"), words("Node"), "hall")), "list on Node"},
-		{"token without rules", token("t"), ""},
-		{"token that a binding waits for", token("not-yet"), "all kinds"},
-		{"git source with a stronger role", source("admin"), "all kinds"},
-		{"git source with the own role", source("keeper"), ""},
-		{"other kinds", &api.Node{}, ""},
+		{"own rights", []api.RoleRule{rule(words("get"), words("Node"), "hall"), rule(words("delete"), words("Role"))}, ""},
+		{"another network", []api.RoleRule{rule(words("get"), words("Node"), "yard")}, `get on Node in network "yard"`},
+		{"all networks", []api.RoleRule{rule(words("get"), words("Node"))}, "get on Node in all networks"},
+		{"all networks in a list", []api.RoleRule{rule(words("get"), words("Node"), "hall", "*")}, "in all networks"},
+		{"another verb", []api.RoleRule{rule(words("get", "update"), words("Node"), "hall")}, `update on Node`},
+		{"all verbs", []api.RoleRule{rule(words("*"), words("Node"), "hall")}, `list on Node`},
+		{"all kinds", []api.RoleRule{rule(words("get"), words("*"), "hall")}, "all kinds"},
+		{"narrowed to what one has", Narrow([]api.RoleRule{rule(words("get"), words("Node"))}, words("hall")), ""},
+		{"narrowed to what the rule has not", Narrow([]api.RoleRule{rule(words("*"), words("*"), "yard")}, words("hall")), ""},
+		{"not narrowed", Narrow([]api.RoleRule{rule(words("get"), words("Node"))}, nil), "in all networks"},
+		{"nothing", nil, ""},
 	} {
-		if strings.Contains(c.name, "narrowed") {
-			w.put(role("node-reader", rule(words("get"), words("Node"))))
-			w.fresh()
-		}
-		ok, missing := w.CoversObject(kim, c.object)
+		ok, missing := w.Covers(kim, c.rules)
 		if ok != (c.missing == "") || !strings.Contains(missing, c.missing) {
 			t.Errorf("%s: %v %q", c.name, ok, missing)
 		}
-		if ok, _ := w.CoversObject(Principal{Kind: Admin}, c.object); !ok {
+		if ok, _ := w.Covers(Principal{Kind: Admin}, c.rules); !ok {
 			t.Errorf("%s: refused to the administrator", c.name)
 		}
+		o := &api.APIToken{}
+		o.Metadata.Name, o.Spec.Rules = "t", c.rules
+		if ok, _ := w.CoversToken(kim, o); ok != (c.missing == "") {
+			t.Errorf("%s: as rules of a token: %v", c.name, ok)
+		}
+		o.Metadata.Name = "not-yet" // a binding waits for it
+		if ok, _ := w.CoversToken(kim, o); ok {
+			t.Errorf("%s: as a token that a binding gives everything", c.name)
+		}
 	}
-	if ok, _ := w.CoversObject(user("stranger"), role("r", rule(words("get"), words("Node"), "hall"))); ok {
+	if ok, _ := w.Covers(user("stranger"), []api.RoleRule{rule(words("get"), words("Node"), "hall")}); ok {
 		t.Error("somebody without rights gave one away")
+	}
+}
+
+func TestNarrowedRules(t *testing.T) {
+	rule := func(networks ...string) api.RoleRule {
+		return api.RoleRule{Verbs: []string{"get"}, Kinds: []string{"Node"}, Networks: networks}
+	}
+	cases := []struct {
+		name     string
+		rule     api.RoleRule
+		networks []string
+		want     []string // nil: the rule is gone
+	}{
+		{"no narrowing", rule("a"), nil, []string{"a"}},
+		{"everywhere", rule(), []string{"a", "b"}, []string{"a", "b"}},
+		{"wildcard", rule("*"), []string{"a"}, []string{"a"}},
+		{"some of both", rule("a", "b"), []string{"b", "c"}, []string{"b"}},
+		{"nothing in common", rule("a"), []string{"b"}, nil},
+	}
+	for _, c := range cases {
+		got := Narrow([]api.RoleRule{c.rule}, c.networks)
+		if c.want == nil && len(got) == 0 {
+			continue
+		}
+		if len(got) != 1 || !slices.Equal(got[0].Networks, c.want) {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
 

@@ -50,40 +50,14 @@ func describe(verb Verb, kind, place string) string {
 	return fmt.Sprintf("the verb %s on %s in network %q", verb, kind, place)
 }
 
-// everything is more than any rules give.
-func everything() []api.RoleRule {
-	return []api.RoleRule{{Verbs: []string{wildcard}, Kinds: []string{wildcard}}}
-}
-
-// CoversObject says whether a principal has every right that somebody gets by a Role, RoleBinding, APIToken or GitSource that it
-// writes; other kinds give no rights. A role that does not exist (yet) counts as everything: who made it could fill it later.
-func (a *Access) CoversObject(p Principal, o api.Object) (ok bool, missing string) {
-	if p.Everything() {
-		return true, ""
+// CoversToken is Covers for everything that the holder of a token gets: its own rules, and what bindings give to a token of its name.
+// They may name one that does not exist yet.
+func (a *Access) CoversToken(p Principal, o *api.APIToken) (ok bool, missing string) {
+	if ok, missing := a.Covers(p, o.Spec.Rules); !ok || p.Everything() {
+		return ok, missing
 	}
 	t := a.table()
-	switch o := o.(type) {
-	case *api.Role:
-		return a.Covers(p, o.Spec.Rules)
-	case *api.RoleBinding:
-		return a.Covers(p, narrowRules(t.rulesOf(o.Spec.Role), o.Spec.Networks))
-	case *api.GitSource:
-		return a.Covers(p, t.rulesOf(o.Spec.Role))
-	case *api.APIToken:
-		if ok, missing := a.Covers(p, o.Spec.Rules); !ok {
-			return false, missing
-		}
-		// Bindings may name a token that does not exist yet: who creates it gets what they give.
-		return t.coversRights(p, t.subjects[subject{Token, o.Metadata.Name}])
-	}
-	return true, ""
-}
-
-func (t *table) rulesOf(role string) []api.RoleRule {
-	if rules, ok := t.rules[role]; ok {
-		return rules
-	}
-	return everything()
+	return t.coversRights(p, t.subjects[subject{Token, o.Metadata.Name}])
 }
 
 func (t *table) coversRights(p Principal, wanted *rights) (ok bool, missing string) {

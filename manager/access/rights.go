@@ -126,11 +126,11 @@ func verbsOf(rule api.RoleRule) []Verb {
 	return verbs
 }
 
-// narrowRules writes rules as they are behind a binding, for comparing.
-func narrowRules(rules []api.RoleRule, narrowed []string) []api.RoleRule {
+// Narrow returns what rules allow behind a binding to some networks; no networks leave them as they are.
+func Narrow(rules []api.RoleRule, networks []string) []api.RoleRule {
 	var out []api.RoleRule
 	for _, rule := range rules {
-		rule.Networks = narrow(placesOf(rule.Networks), placesOf(narrowed))
+		rule.Networks = narrow(placesOf(rule.Networks), placesOf(networks))
 		if len(rule.Networks) > 0 {
 			out = append(out, rule)
 		}

@@ -62,29 +62,23 @@ func (f fleet) resource(i int) []byte {
 
 func (f fleet) adapter(i int) string { return fmt.Sprintf("hall-%05d", i/100) }
 
+// v4 and v6 ascend as text too: 10.1xx.1xx.1xx and fd00:64::1xxx:1xxx.
 func (f fleet) v4(i int) netip.Addr {
-	return netip.AddrFrom4([4]byte{10, byte((i + 2) >> 16), byte((i + 2) >> 8), byte(i + 2)})
+	return netip.AddrFrom4([4]byte{10, byte(100 + i/10_000), byte(100 + i/100%100), byte(100 + i%100)})
 }
 
 func (f fleet) v6(i int) netip.Addr {
-	return netip.MustParseAddr("fd00:64::" + strconv.FormatInt(int64(i+2), 16))
+	return netip.MustParseAddr(fmt.Sprintf("fd00:64::%x:%x", 0x1000+i/0x4000, 0x1000+i%0x4000))
 }
 
-// records are all keys in order. Addresses are not in the order of bytes when
-// they are counted up, so that they are made up padded: 10.1xx.1xx.1xx.
+// records are all keys in order.
 func (f fleet) records() iter.Seq2[string, []byte] {
-	v4 := func(i int) netip.Addr {
-		return netip.AddrFrom4([4]byte{10, byte(100 + i/10_000), byte(100 + i/100%100), byte(100 + i%100)})
-	}
-	v6 := func(i int) netip.Addr {
-		return netip.MustParseAddr(fmt.Sprintf("fd00:64::%x:%x", 0x1000+i/0x4000, 0x1000+i%0x4000))
-	}
 	groups := []struct {
 		key   func(i int) string
 		value func(i int) []byte
 	}{
-		{func(i int) string { return keyspace.IPAMAddress("factory", v4(i)) }, f.owner},
-		{func(i int) string { return keyspace.IPAMAddress("factory", v6(i)) }, f.owner},
+		{func(i int) string { return keyspace.IPAMAddress("factory", f.v4(i)) }, f.owner},
+		{func(i int) string { return keyspace.IPAMAddress("factory", f.v6(i)) }, f.owner},
 		{func(i int) string {
 			return keyspace.Reference(keyspace.Adapters, f.adapter(i), keyspace.GeneralNodes, f.name(i))
 		}, f.owner},

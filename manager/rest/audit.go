@@ -26,7 +26,7 @@ func (s *Server) auditWrite(ctx context.Context, c change) []store.Write {
 		r.Status = http.StatusCreated
 	}
 	o := c.subject()
-	r.Kind, r.Name, r.Network = c.kind.Name, o.Meta().Name, access.NetworkOf(o, s.cached)
+	r.Kind, r.Name, r.Network = c.kind.Name, o.Meta().Name, s.networkOfObject(ctx, o)
 	r.Before, r.After, r.Truncated = audit.Objects(c.old, c.new)
 	return []store.Write{s.audit.Pending(r)}
 }
@@ -87,7 +87,7 @@ func (s *Server) noteRefusal(ctx context.Context, name string, err error) {
 		if r.Name == "" {
 			r.Name = denied.target.Name
 		}
-	case !from.route.write || from.who.Kind == access.Adapter:
+	case !from.route.write || from.who.Kind == access.Adapter || from.who.Kind == "":
 		return
 	}
 	p := asProblem(err)

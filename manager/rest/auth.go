@@ -192,7 +192,7 @@ func (s *Server) permit(ctx context.Context, verb access.Verb, objects ...api.Ob
 	may := func() bool {
 		// From the last: what the client asks for is refused in the same way whether there is something that it may not see or not.
 		for denied = len(objects) - 1; denied >= 0; denied-- {
-			if !s.access.Decide(who, s.target(verb, objects[denied])).Allowed {
+			if !s.access.Decide(who, s.target(ctx, verb, objects[denied])).Allowed {
 				return false
 			}
 		}
@@ -202,22 +202,38 @@ func (s *Server) permit(ctx context.Context, verb access.Verb, objects ...api.Ob
 		return nil
 	}
 	o := objects[denied]
-	t := s.target(verb, o)
-	if denied == 0 && verb != access.Create && !s.access.Decide(who, s.target(access.Get, o)).Allowed {
+	t := s.target(ctx, verb, o)
+	if denied == 0 && verb != access.Create && !s.access.Decide(who, s.target(ctx, access.Get, o)).Allowed {
 		s.metrics.denied.WithLabelValues("hidden").Inc()
 		return &denial{problem: notFound(kindNamed(o), o.Meta().Name), target: t}
 	}
 	return s.deny(ctx, t)
 }
 
-func (s *Server) target(verb access.Verb, o api.Object) access.Target {
-	return access.Target{Verb: verb, Kind: o.KindName(), Network: access.NetworkOf(o, s.cached), Name: o.Meta().Name}
+func (s *Server) target(ctx context.Context, verb access.Verb, o api.Object) access.Target {
+	return access.Target{Verb: verb, Kind: o.KindName(), Network: s.networkOfObject(ctx, o), Name: o.Meta().Name}
+}
+
+// networkOfObject is access.NetworkOf with the devices of the cache, or of the
+// store: one may have been created a moment ago, or in a rehearsal only.
+func (s *Server) networkOfObject(ctx context.Context, o api.Object) string {
+	return access.NetworkOf(o, func(kindName, name string) (api.Object, bool) {
+		if device, ok := s.cached(kindName, name); ok && !s.rehearsal {
+			return device, true
+		}
+		kind, ok := api.KindNamed(kindName)
+		if !ok {
+			return nil, false
+		}
+		got, err := s.load(ctx, kind, name)
+		return got.object, err == nil
+	})
 }
 
 // cached looks a resource up in the cache.
 func (s *Server) cached(kindName, name string) (api.Object, bool) {
 	kind, ok := api.KindNamed(kindName)
-	if !ok || s.cache == nil {
+	if !ok {
 		return nil, false
 	}
 	item, ok := s.cache.View(kind.Plural).Get(name)
@@ -225,10 +241,7 @@ func (s *Server) cached(kindName, name string) (api.Object, bool) {
 		return nil, false
 	}
 	o := kind.New()
-	if err := json.Unmarshal(item.Value, o); err != nil {
-		return nil, false
-	}
-	return o, true
+	return o, json.Unmarshal(item.Value, o) == nil
 }
 
 // permitKind asks for a right in at least one network. Whether it is the right

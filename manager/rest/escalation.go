@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"net/http"
-	"slices"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/manager/access"
@@ -23,12 +22,12 @@ func (s *Server) planRights(ctx context.Context, p *plan, targets map[string]api
 		covers = func() (bool, string) { return s.access.Covers(who, o.Spec.Rules) }
 	case *api.RoleBinding:
 		pointer = "/spec/role"
-		covers = func() (bool, string) { return s.access.Covers(who, narrowed(rulesOf(targets), o.Spec.Networks)) }
+		covers = func() (bool, string) { return s.access.Covers(who, access.Narrow(rulesOf(targets), o.Spec.Networks)) }
 	case *api.GitSource:
 		pointer = "/spec/role"
 		covers = func() (bool, string) { return s.access.Covers(who, rulesOf(targets)) }
 	case *api.APIToken: // bindings may name the token
-		covers = func() (bool, string) { return s.access.CoversObject(who, o) }
+		covers = func() (bool, string) { return s.access.CoversToken(who, o) }
 	}
 	var missing string
 	may := func() (ok bool) {
@@ -43,7 +42,7 @@ func (s *Server) planRights(ctx context.Context, p *plan, targets map[string]api
 		verb = access.Create
 	}
 	refusal := refuseField(http.StatusForbidden, typeBlank, pointer, "this would give away a right that %s does not have: %s", who, missing)
-	return &denial{problem: refusal, target: s.target(verb, p.new)}
+	return &denial{problem: refusal, target: s.target(ctx, verb, p.new)}
 }
 
 // rulesOf are the rules of the role that was referred to.
@@ -53,29 +52,4 @@ func rulesOf(targets map[string]api.Object) []api.RoleRule {
 		return []api.RoleRule{{Verbs: []string{api.Any}, Kinds: []string{api.Any}}}
 	}
 	return role.Spec.Rules
-}
-
-// narrowed are rules in some networks only; none: as they are.
-func narrowed(rules []api.RoleRule, networks []string) []api.RoleRule {
-	if len(networks) == 0 {
-		return rules
-	}
-	var out []api.RoleRule
-	for _, rule := range rules {
-		places := networks
-		if len(rule.Networks) > 0 && !slices.Contains(rule.Networks, api.Any) {
-			places = nil
-			for _, network := range rule.Networks {
-				if slices.Contains(networks, network) {
-					places = append(places, network)
-				}
-			}
-			if len(places) == 0 {
-				continue
-			}
-		}
-		rule.Networks = places
-		out = append(out, rule)
-	}
-	return out
 }

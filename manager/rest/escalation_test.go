@@ -1,11 +1,8 @@
 package rest
 
 import (
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/cyphonic/cyphonic/api"
 )
 
 func TestNobodyGivesAwayMoreThanTheyHave(t *testing.T) {
@@ -66,31 +63,4 @@ func TestNobodyGivesAwayMoreThanTheyHave(t *testing.T) {
 		t.Fatal(plan.raw)
 	}
 	expectLines(t, plan.verdicts(), "Role/fresh created", "RoleBinding/fresh created", "RoleBinding/strong refused about:blank /spec/role", "Adapter/a refused about:blank")
-}
-
-func TestNarrowedRules(t *testing.T) {
-	rule := func(networks ...string) api.RoleRule {
-		return api.RoleRule{Verbs: []string{"get"}, Kinds: []string{"Node"}, Networks: networks}
-	}
-	cases := []struct {
-		name     string
-		rule     api.RoleRule
-		networks []string
-		want     []string // nil: the rule is gone
-	}{
-		{"no narrowing", rule("a"), nil, []string{"a"}},
-		{"everywhere", rule(), []string{"a", "b"}, []string{"a", "b"}},
-		{"wildcard", rule("*"), []string{"a"}, []string{"a"}},
-		{"some of both", rule("a", "b"), []string{"b", "c"}, []string{"b"}},
-		{"nothing in common", rule("a"), []string{"b"}, nil},
-	}
-	for _, c := range cases {
-		got := narrowed([]api.RoleRule{c.rule}, c.networks)
-		if c.want == nil && len(got) == 0 {
-			continue
-		}
-		if len(got) != 1 || !slices.Equal(got[0].Networks, c.want) {
-			t.Errorf("%s: %v", c.name, got)
-		}
-	}
 }

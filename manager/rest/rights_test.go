@@ -221,6 +221,22 @@ func TestAWatchEndsWithItsToken(t *testing.T) {
 	m.until(ends, `"ERROR"`)
 }
 
+// What belongs to a network because of something else in the same plan must
+// not be refused because that is not there yet.
+func TestAPlanDecidesAboutWhatItMakes(t *testing.T) {
+	m := newMatrixWorld(t)
+	plan := func(network string) string {
+		items := nodeBody("planned", network) + "," + resource("EnrollmentToken", "planned", `{"subjectKind":"Node","subjectName":"planned"}`)
+		return m.do("POST", "/api/v1/plans", m.column("hall-editor").token, `{"items":[`+items+`]}`).raw
+	}
+	if got := plan("hall"); strings.Count(got, `"verdict":"created"`) != 2 {
+		t.Errorf("hall: %s", got)
+	}
+	if got := plan("yard"); strings.Count(got, `"verdict":"refused"`) != 2 {
+		t.Errorf("yard: %s", got)
+	}
+}
+
 func TestPartsOfTheManagerNeedNoCredential(t *testing.T) {
 	m := newMatrixWorld(t)
 	ask := func(who access.Principal) int {

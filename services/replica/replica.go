@@ -185,6 +185,9 @@ func (r *Replica) apply(ctx context.Context, s *state, events clientv3.WatchChan
 			if err := response.Err(); err != nil {
 				return err
 			}
+			if marked(response) {
+				continue
+			}
 			r.applyEvents(s, response)
 			if wait := publishInterval - r.now().Sub(r.published); wait > 0 && wait <= publishInterval {
 				if !pending {
@@ -201,6 +204,17 @@ func (r *Replica) apply(ctx context.Context, s *state, events clientv3.WatchChan
 		r.publish(s)
 		timer.Reset(keyCheckInterval)
 	}
+}
+
+// marked says that a response tells nothing but that a manager asked its own
+// watch how far it is.
+func marked(response clientv3.WatchResponse) bool {
+	for _, e := range response.Events {
+		if string(e.Kv.Key) != keyspace.ResourcesMark {
+			return false
+		}
+	}
+	return len(response.Events) > 0
 }
 
 func (r *Replica) applyEvents(s *state, response clientv3.WatchResponse) {

@@ -60,3 +60,6 @@ func (p *Process) Log() string { return p.current.Log() }
 
 // ResidentBytes is the memory that it holds.
 func (p *Process) ResidentBytes() (int64, error) { return p.current.ResidentBytes() }
+
+// PID is that of the process since its last start.
+func (p *Process) PID() int { return p.current.PID }

@@ -124,7 +124,7 @@ func (w *walk) advance(r *clientv3.GetResponse, limit int) bool {
 
 // widen goes on behind the scope, with one that is a character shorter.
 func (w *walk) widen() bool {
-	if len(w.scope) <= len(w.prefix) {
+	if len(w.scope) <= len(w.prefix) || w.to() == "\x00" {
 		return false
 	}
 	w.from = w.to()
@@ -132,5 +132,5 @@ func (w *walk) widen() bool {
 	for len(w.scope) > len(w.prefix) && !strings.HasPrefix(w.from, w.scope) {
 		w.scope = w.scope[:len(w.scope)-1]
 	}
-	return len(w.prefix) == 0 || strings.HasPrefix(w.from, w.prefix)
+	return strings.HasPrefix(w.from, w.prefix)
 }

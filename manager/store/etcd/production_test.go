@@ -293,6 +293,9 @@ func TestALostMajorityComesBack(t *testing.T) {
 }
 
 func TestProgressIsTrustedWhereItIsTrue(t *testing.T) {
+	if keyspace.ResourcesMark != keyspace.ResourcesPrefix+progressMark {
+		t.Error("the replicas of the services do not know the mark")
+	}
 	for version, want := range map[string]bool{
 		"3.4.23": false, "3.4.30": false, "3.4.31": true, "3.5.12": false, "3.5.13": true, "3.6.0": true, "3.7.3": true, "4.0.0": true,
 		"3.3.99": false, "2.3.0": false, "3.6.0-rc.1": true, "": false, "3.4": false, "x.y.z": false,
