@@ -1,6 +1,9 @@
 package api
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Bounds of roles and role bindings.
 const (
@@ -79,7 +82,7 @@ func validateWords(words, possible []string, at pointer, found *faults) {
 	}
 	for i, word := range words {
 		if !slices.Contains(possible, word) {
-			found.add(at.index(i), "is %s, must be one of %v", show(word), possible)
+			found.add(at.index(i), "is %s, must be one of %s", show(word), strings.Join(possible, ", "))
 		}
 	}
 }

@@ -184,7 +184,7 @@ func (s *scan) secretsDirectory() string {
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
-	for name, text := range map[string]string{"username": gitUser, "password": s.secrets["git password"]} {
+	for name, text := range map[string]string{"username": gitUser, "password": s.secrets["git password"], "hosts": "127.0.0.1"} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text+"\n"), 0o600); err != nil {
 			s.t.Fatal(err)
 		}

@@ -79,7 +79,7 @@ func (e *DuplicateError) Error() string {
 type ForeignError struct{ Resource, Place, Set string }
 
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("%s: %s belongs to the apply set %q: remove it there first, or take it over", e.Place, e.Resource, e.Set)
+	return fmt.Sprintf("%s: %s belongs to the apply set %q: remove it there first, or take it over with force (--force-conflicts)", e.Place, e.Resource, e.Set)
 }
 
 // EmptyError refuses to delete a whole set because nothing is wanted.

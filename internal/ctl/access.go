@@ -201,6 +201,9 @@ func (c *command) printReachability(r api.Reachability) error {
 		}
 	}
 	rows = [][]string{{"ALLOWED BY", "FLOWS"}}
+	if !r.Allowed {
+		rows[0][1] = "OTHER FLOWS"
+	}
 	for _, f := range r.Flows {
 		rows = append(rows, []string{orDash(f.Policy), flowsText([]api.ReachableFlow{f})})
 	}

@@ -73,7 +73,7 @@ func (c *command) auditExport(ctx context.Context, query api.ListAuditRecordsPar
 func (c *command) auditVerifyCommand() *cobra.Command {
 	var file, head string
 	cmd := &cobra.Command{
-		Use:   "verify",
+		Use:   "verify [--file FILE]",
 		Short: "Verify the chain of the audit log",
 		Long: `Verify the chain of the audit log, on this side: that no record was changed, removed or put in. The log is that of the manager or, with --file, one that audit export
 wrote.

@@ -37,7 +37,12 @@ func (c *command) coloured(w io.Writer) bool {
 	return c.isTerminal(w) && c.Getenv("NO_COLOR") == "" && c.Getenv("TERM") != "dumb"
 }
 
-func (c *command) isTerminal(stream any) bool { return c.Terminal != nil && c.Terminal(stream) }
+func (c *command) isTerminal(stream any) bool {
+	if s, ok := stream.(*screen); ok {
+		stream = s.out
+	}
+	return c.Terminal != nil && c.Terminal(stream)
+}
 
 // styleOfState is the style of a phase, a verdict, the type of an event, or the outcome of an audit record.
 func styleOfState(state string) style {

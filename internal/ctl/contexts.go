@@ -160,7 +160,7 @@ Paths are kept absolute.`,
 	cmd.Flags().StringVar(&flags.tokenFile, "token-file", "", "file with the token; - for standard input")
 	cmd.Flags().StringVar(&flags.certificateFile, "certificate-file", "", "PEM certificate by which the managers know this machine")
 	cmd.Flags().StringVar(&flags.keyFile, "key-file", "", "PEM key of the certificate")
-	cmd.Flags().StringVar(&flags.issuer, "issuer", "", "URL of the OpenID provider for `cyphonicctl login`")
+	cmd.Flags().StringVar(&flags.issuer, "issuer", "", "URL of the OpenID provider for cyphonicctl login")
 	cmd.Flags().StringVar(&flags.clientID, "client-id", "", "identifier of cyphonicctl at the provider")
 	cmd.Flags().StringVar(&flags.clientSecretFile, "client-secret-file", "", "file with the secret of the client")
 	cmd.Flags().StringVar(&flags.oidcCAFile, "oidc-ca-file", "", "PEM certificates that the provider's must descend from")

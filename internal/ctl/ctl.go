@@ -42,11 +42,12 @@ func isTerminal(stream any) bool {
 // Run executes one command line and returns the exit code of the process.
 func Run(ctx context.Context, args []string, env Environment) int {
 	c := &command{Environment: env}
+	c.Stdout, c.Stderr = c.onScreen(env.Stdout), c.onScreen(env.Stderr)
 	root := c.root()
 	root.SetArgs(args)
 	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
-	root.SetErr(env.Stderr)
+	root.SetOut(c.Stdout)
+	root.SetErr(c.Stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !c.started {
 		err = &usageError{err}

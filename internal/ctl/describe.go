@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/api/client"
@@ -173,7 +172,7 @@ func (d *describer) section(text *strings.Builder, heading string, part any, wit
 		d.line(text, heading, "")
 		return nil
 	}
-	encoded, err := yaml.Marshal(fields)
+	encoded, err := encodeYAML(fields)
 	if err != nil {
 		return err
 	}
@@ -210,7 +209,7 @@ func (d *describer) owners(text *strings.Builder, owners []api.ManagedFields) {
 	for _, owner := range owners {
 		fmt.Fprintf(text, "  %s (%s, %s ago): ", printable(owner.Manager), owner.Operation, first(age(owner.Time, d.c.Now()), "unknown time"))
 		if !d.flags.managedFields {
-			fmt.Fprintf(text, "%d fields\n", len(owner.Fields))
+			fmt.Fprintln(text, count(int64(len(owner.Fields)), "field", "fields"))
 			continue
 		}
 		text.WriteByte('\n')

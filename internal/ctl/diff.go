@@ -8,7 +8,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/internal/manifest"
@@ -127,7 +126,7 @@ func decided(o api.Object) ([]byte, error) {
 	if err != nil || fields == nil {
 		return nil, err
 	}
-	return yaml.Marshal(fields)
+	return encodeYAML(fields)
 }
 
 // described returns the fields that a manifest of the resource has.

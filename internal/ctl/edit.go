@@ -107,7 +107,7 @@ func (e *editing) begin(live api.Object) (err error) {
 		return err
 	}
 	e.known, e.version = e.base, live.Meta().ResourceVersion
-	e.text, err = yaml.Marshal(e.base)
+	e.text, err = encodeYAML(e.base)
 	return err
 }
 
@@ -195,7 +195,7 @@ func (c *command) runEditor(ctx context.Context, path string) error {
 	}
 	words := strings.Fields(editor)
 	run := exec.CommandContext(ctx, words[0], append(words[1:], path)...)
-	run.Stdin, run.Stdout, run.Stderr = c.Stdin, c.Stdout, c.Stderr
+	run.Stdin, run.Stdout, run.Stderr = c.Stdin, behindScreen(c.Stdout), behindScreen(c.Stderr)
 	if err := run.Run(); err != nil {
 		return fmt.Errorf("the editor %s: %w", words[0], err)
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/api/client"
@@ -164,7 +163,7 @@ func (e *exporter) write(kind api.Kind, o api.Object) error {
 
 func (e *exporter) encode(fields map[string]any) ([]byte, error) {
 	if e.c.output != "json" {
-		return yaml.Marshal(fields)
+		return encodeYAML(fields)
 	}
 	var text bytes.Buffer
 	err := encodeJSON(&text, fields, "  ")

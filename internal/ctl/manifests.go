@@ -91,8 +91,8 @@ func refused(r manifest.Resource, err error) error {
 		one := problem.Problem
 		one.Detail, one.Errors = field.String(), nil
 		if field.Owner != "" {
-			one.Detail = fmt.Sprintf("%s: is decided by the field manager %q (%s): leave the field out, let %q change it, or take it over with --force-conflicts",
-				field.Pointer, field.Owner, field.Detail, field.Owner)
+			one.Detail = fmt.Sprintf("%s: is decided by the field manager %q, with another value: leave the field out, let %q change it, or take it over with --force-conflicts",
+				field.Pointer, field.Owner, field.Owner)
 		}
 		all = append(all, fmt.Errorf("%s, %s: %w", r.Source.At(field.Pointer), r.Name(), &client.ProblemError{Problem: one}))
 	}

@@ -36,6 +36,14 @@ func (c *command) begin(cmd *cobra.Command, _ []string) error {
 
 // noteStart lets every verb below note that its arguments were good: cobra checks some flags only after begin.
 func (c *command) noteStart(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil && !cmd.HasSubCommands() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if check(cmd, args) == nil {
+				return nil
+			}
+			return fmt.Errorf("wrong arguments: write %s", cmd.UseLine())
+		}
+	}
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			c.started = true

@@ -193,3 +193,20 @@ func TestWarningsOfManagersAreSaidOnce(t *testing.T) {
 		t.Errorf("got %q", out.String())
 	}
 }
+
+func TestOnlyTheStylesOfTheProgramPassTheScreen(t *testing.T) {
+	for text, want := range map[string]string{
+		"\x1b[31mred\x1b[0m\tand\n":   "\x1b[31mred\x1b[0m\tand\n",
+		"\x1b[8mhidden\x1b[0m":        " [8mhidden\x1b[0m",
+		"\x1b[31;8mhidden":            " [31;8mhidden",
+		"\x1b[2Ja\rb\x08c\x7f\u009bd": " [2Ja b c  d",
+		"\x1b":                        " ",
+		"\x1b[":                       " [",
+		"gr\u00fc\u00dfe \xff":        "gr\u00fc\u00dfe \ufffd",
+	} {
+		var out strings.Builder
+		if n, err := (&screen{&out}).Write([]byte(text)); err != nil || n != len(text) || out.String() != want {
+			t.Errorf("%q: %q, want %q (%d, %v)", text, out.String(), want, n, err)
+		}
+	}
+}

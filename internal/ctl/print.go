@@ -7,15 +7,13 @@ import (
 	"io"
 	"path/filepath"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/cyphonic/cyphonic/api"
 )
 
 // printObject prints any value as JSON or YAML.
 func (c *command) printObject(value any) error {
 	if c.output == "yaml" {
-		text, err := yaml.Marshal(value)
+		text, err := encodeYAML(value)
 		if err != nil {
 			return err
 		}
@@ -111,7 +109,7 @@ func absolute(path string) (string, error) {
 
 // subjectText is as subjects are written in role bindings and audit records: kind/name.
 func subjectText(me api.Whoami) string {
-	if me.Name == "" {
+	if me.Name == "" || me.Name == lower(me.Kind) { // the administrator
 		return lower(me.Kind)
 	}
 	return lower(me.Kind) + "/" + me.Name

@@ -54,15 +54,16 @@ func (p *progress) now(text string) {
 	if !p.c.isTerminal(p.c.Stderr) {
 		return
 	}
+	text = printable(text)
 	width := utf8.RuneCountInString(text)
-	fmt.Fprintf(p.c.Stderr, "\r%s%s", text, strings.Repeat(" ", max(0, p.width-width)))
+	fmt.Fprintf(behindScreen(p.c.Stderr), "\r%s%s", text, strings.Repeat(" ", max(0, p.width-width)))
 	p.width = width
 }
 
 // done takes the line away; what comes next on standard error or output begins at its place.
 func (p *progress) done() {
 	if p.width > 0 {
-		fmt.Fprintf(p.c.Stderr, "\r%s\r", strings.Repeat(" ", p.width))
+		fmt.Fprintf(behindScreen(p.c.Stderr), "\r%s\r", strings.Repeat(" ", p.width))
 		p.width = 0
 	}
 }

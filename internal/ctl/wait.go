@@ -323,7 +323,11 @@ func (w *waiter) look(t target, o api.Object, waiting map[string]bool) error {
 	return nil
 }
 
-func (g goal) missing() string { return "not " + g.text }
+// missing is the text with a not before its last word.
+func (g goal) missing() string {
+	at := strings.LastIndexByte(g.text, ' ') + 1
+	return g.text[:at] + "not " + g.text[at:]
+}
 
 // remaining names what is waited for, not too much of it.
 func (w *waiter) remaining(kind api.Kind, waiting map[string]bool) string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -144,10 +145,22 @@ func Strip(document map[string]any) {
 	if !ok {
 		return
 	}
-	for _, field := range []string{"creationTimestamp", "deletionTimestamp", "updateTimestamp", "finalizers", "generation", "managedFields"} {
+	for _, field := range []string{"creationTimestamp", "deletionTimestamp", "updateTimestamp", "generation", "managedFields"} {
 		delete(meta, field)
 	}
+	if finalizers, ok := meta["finalizers"].([]any); ok {
+		meta["finalizers"] = slices.DeleteFunc(finalizers, func(f any) bool {
+			name, _ := f.(string)
+			return strings.HasPrefix(name, systemFinalizers)
+		})
+		if len(meta["finalizers"].([]any)) == 0 {
+			delete(meta, "finalizers")
+		}
+	}
 }
+
+// systemFinalizers begins the names of those that only the manager adds.
+const systemFinalizers = "cyphonic/"
 
 func fields(text []byte) (map[string]any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))

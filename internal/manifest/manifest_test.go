@@ -148,7 +148,8 @@ func TestDocumentHasTheGivenFieldsOnly(t *testing.T) {
 	text := `
 apiVersion: cyphonic/v1
 kind: GeneralNode
-metadata: {name: cam1, labels: {role: camera}, annotations: null, resourceVersion: "7", uid: u, generation: 3, creationTimestamp: 2026-01-02T03:04:05Z, managedFields: []}
+metadata: {name: cam1, labels: {role: camera}, annotations: null, resourceVersion: "7", uid: u, generation: 3, creationTimestamp: 2026-01-02T03:04:05Z, managedFields: [],
+  finalizers: [example.org/keep, cyphonic/dependents]}
 spec: {network: factory, adapter: g, mac: "02:00:00:00:0A:01", disabled: false, virtualIPv4: 100.96.0.9, fqdn: Cam1.Factory.Example.}
 status: {phase: Up}
 `
@@ -162,7 +163,7 @@ status: {phase: Up}
 	}
 	want := map[string]any{
 		"apiVersion": "cyphonic/v1", "kind": "GeneralNode",
-		"metadata": map[string]any{"name": "cam1", "labels": map[string]any{"role": "camera"}, "resourceVersion": "7", "uid": "u"},
+		"metadata": map[string]any{"name": "cam1", "labels": map[string]any{"role": "camera"}, "resourceVersion": "7", "uid": "u", "finalizers": []any{"example.org/keep"}},
 		"spec": map[string]any{
 			"network": "factory", "adapter": "g", "mac": "02:00:00:00:0a:01", "disabled": false, "virtualIPv4": "100.96.0.9", "fqdn": "cam1.factory.example",
 		},
@@ -170,10 +171,10 @@ status: {phase: Up}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if line := resources[0].Source.Line("/spec/mac"); line != 5 {
+	if line := resources[0].Source.Line("/spec/mac"); line != 6 {
 		t.Errorf("/spec/mac stands in line %d", line)
 	}
-	if line := resources[0].Source.Line("/spec/authentication/method"); line != 5 {
+	if line := resources[0].Source.Line("/spec/authentication/method"); line != 6 {
 		t.Errorf("what is not there is looked for in line %d", line)
 	}
 }

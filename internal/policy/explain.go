@@ -141,6 +141,9 @@ func (p *compiled) judge(from, to Subject, q Query) verdict {
 	case selectsFrom && selectsTo && from.Assurance < p.assurance:
 		return say(weak, "needs %s to be authenticated by %s at least; it is by %s", from.ID(), p.assurance, from.Assurance)
 	case selectsFrom && selectsTo:
+		if len(p.rules) > 0 && q.number() == protocolAny {
+			return say(decided, "allows %s", p.rulesText())
+		}
 		if i := slices.IndexFunc(p.rules, func(r portRule) bool { return q.asks(r.protocol, r.low, r.high) }); i >= 0 {
 			r := p.rules[i]
 			return say(decided, "allows %s", flowOf("", wire.Rule{Protocol: r.protocol, PortLow: r.low, PortHigh: r.high}))

@@ -50,8 +50,11 @@ func missing(p Principal, t Target) string {
 		return fmt.Sprintf("%s may reach only its own general nodes, at /api/v1/adapters/%s/", p, p.Name)
 	}
 	where := "in all networks"
-	if t.Network != "" {
+	switch {
+	case t.Network != "":
 		where = fmt.Sprintf("in network %q", t.Network)
+	case t.Somewhere:
+		where = "in any network"
 	}
 	return fmt.Sprintf("no role of %s has the verb %s on %s %s; ask who administers this manager for a RoleBinding", p, t.Verb, t.Kind, where)
 }

@@ -14,7 +14,7 @@ func (a *Access) Covers(p Principal, rules []api.RoleRule) (ok bool, missing str
 	}
 	t := a.table()
 	for _, rule := range rules {
-		for _, kind := range rule.Kinds {
+		for _, kind := range kindsOf(rule) {
 			for _, verb := range verbsOf(rule) {
 				for _, place := range placesOf(rule.Networks) {
 					if !t.covers(p, verb, kind, place) {

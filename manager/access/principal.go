@@ -86,6 +86,8 @@ type Target struct {
 	Kind    string // of a resource, or one of the Kind constants
 	Network string // empty: the resource belongs to no network
 	Name    string // for the message only: rights do not depend on names
+	// Somewhere says, for the message only, that the right would suffice in whichever network.
+	Somewhere bool
 }
 
 // Decision is the answer about a Target.

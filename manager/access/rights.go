@@ -9,6 +9,18 @@ import (
 // wildcard stands for all kinds, all verbs and all networks in rules.
 const wildcard = "*"
 
+// weighty are the kinds that a rule for all kinds speaks of only if it is for all verbs too: a backup has the keys of the services in
+// it, and a restoration is everything, which is not what a rule means that lets somebody look at everything.
+func weighty() []string { return []string{KindBackup, KindRestore} }
+
+// kindsOf are the kinds that a rule speaks of, with the weighty ones where the wildcard includes them.
+func kindsOf(rule api.RoleRule) []string {
+	if slices.Contains(rule.Kinds, wildcard) && slices.Contains(rule.Verbs, wildcard) {
+		return append(weighty(), rule.Kinds...)
+	}
+	return rule.Kinds
+}
+
 // cell is a verb on a kind; kind may be the wildcard.
 type cell struct {
 	verb Verb
@@ -48,6 +60,9 @@ func (r *rights) reason(verb Verb, kind, network string) string {
 	if why := r.cells[cell{verb, kind}].in(network); why != "" {
 		return why
 	}
+	if slices.Contains(weighty(), kind) {
+		return ""
+	}
 	return r.cells[cell{verb, wildcard}].in(network)
 }
 
@@ -56,7 +71,7 @@ func (r *rights) somewhere(verb Verb, kind string) bool {
 	if r == nil {
 		return false
 	}
-	return r.cells[cell{verb, kind}] != nil || r.cells[cell{verb, wildcard}] != nil
+	return r.cells[cell{verb, kind}] != nil || (r.cells[cell{verb, wildcard}] != nil && !slices.Contains(weighty(), kind))
 }
 
 // grant adds rules, narrowed to some networks if there are any.
@@ -67,7 +82,7 @@ func (r *rights) grant(why string, rules []api.RoleRule, narrowed []string) {
 			continue // the rule and the binding speak of different networks
 		}
 		for _, verb := range verbsOf(rule) {
-			for _, kind := range rule.Kinds {
+			for _, kind := range kindsOf(rule) {
 				r.add(cell{verb, kind}, why, places)
 			}
 		}

@@ -69,6 +69,7 @@ type restoration struct {
 	decoder    *decoder
 	conditions []store.Condition // that this is the one who restores
 	mark       mark
+	few        []store.Entry // without Replace: all that was there before
 	report     Report
 }
 
@@ -127,6 +128,13 @@ func (v *restoration) fill(ctx context.Context, held []chunk, whole bool) (Repor
 	began, err := v.look(ctx)
 	if err != nil {
 		return Report{}, err
+	}
+	if !v.Replace {
+		l, err := v.Store.List(ctx, keyspace.Root, store.ListOptions{KeysOnly: true})
+		if err != nil {
+			return Report{}, err
+		}
+		v.few = l.Entries
 	}
 	if err := v.write(ctx, held, whole); err != nil {
 		return v.report, fmt.Errorf("the restoration was cut off, repeat it with replace: %w", err)
@@ -199,7 +207,7 @@ func (v *restoration) empty(ctx context.Context) error {
 		all -= n
 	}
 	if all > 0 {
-		return fmt.Errorf("%w: it has %d keys", ErrNotEmpty, all)
+		return fmt.Errorf("%w: it has %d keys; they are deleted first with replace=true (cyphonicctl restore --replace)", ErrNotEmpty, all)
 	}
 	return nil
 }
@@ -353,9 +361,31 @@ func (v *restoration) finish(ctx context.Context, began int64) error {
 	return err
 }
 
+// pruneFew is prune where it is known how little there was.
+func (v *restoration) pruneFew(ctx context.Context, began int64) error {
+	for _, e := range v.few {
+		e, err := v.Store.Get(ctx, e.Key)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			continue
+		case err != nil:
+			return err
+		case e.Revision > began:
+			continue
+		}
+		if _, err := v.commit(ctx, []store.Write{store.Remove(e.Key)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // prune removes the keys of the desired state that were last written before
 // the restoration began.
 func (v *restoration) prune(ctx context.Context, began int64) error {
+	if !v.Replace {
+		return v.pruneFew(ctx, began)
+	}
 	o := store.ListOptions{KeysOnly: true, Limit: readPage}
 	for more := true; more; {
 		page, err := v.Store.List(ctx, keyspace.Root, o)

@@ -11,9 +11,10 @@ const (
 	// changeOverhead is what a remembered change costs besides the values.
 	changeOverhead = 400
 	// recallRevisions is how many revisions before the newest a fresh cache
-	// reads about, so that clients of a manager that was restarted resume;
+	// reads about, so that clients of a manager that was restarted resume. etcd
+	// takes all keys that were written in them into its memory at once.
 	// recallTimeout is how long that may take.
-	recallRevisions = 50_000
+	recallRevisions = 20_000
 	recallTimeout   = 5 * time.Second
 	// scanChanges is about how many changes a subscription looks at while it
 	// holds the lock, and returns at once.

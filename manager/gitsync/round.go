@@ -82,7 +82,7 @@ func (r *round) fetch(ctx context.Context) (*set, bool) {
 	}
 	s := r.memory.fetched
 	r.status.ObservedCommit = s.commit
-	r.status.set("Fetched", api.ConditionStatusTrue, "Fetched", fmt.Sprintf("commit %s with %d manifests", short(s.commit), s.files))
+	r.status.set("Fetched", api.ConditionStatusTrue, "Fetched", fmt.Sprintf("commit %s with %s", short(s.commit), count(s.files, "manifest")))
 	return s, true
 }
 
@@ -100,9 +100,17 @@ func (r *round) notFetched(err error) {
 	r.notify(api.EventTypeWarning, reason, "the repository cannot be read: "+err.Error())
 }
 
+// count writes a number of things.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 // refuse says that a commit is not applied, and why.
 func (r *round) refuse(condition, commit, reason string, failures []api.GitFailure) {
-	message := fmt.Sprintf("commit %s is not applied: %d faults, the first: %s", short(commit), len(failures), describe(failures[0]))
+	message := fmt.Sprintf("commit %s is not applied: %s, the first: %s", short(commit), count(len(failures), "fault"), describe(failures[0]))
 	r.status.set(condition, api.ConditionStatusFalse, reason, message)
 	r.status.set("InSync", api.ConditionStatusFalse, "Behind", fmt.Sprintf("commit %s is not applied", short(commit)))
 	r.status.fail(failures)
@@ -259,7 +267,7 @@ func (r *round) notReached(commit string, err error) {
 func (r *round) applied(wanted *set, d *decision, known bool) {
 	r.memory.applied = wanted
 	r.status.AppliedCommit, r.status.Resources = wanted.commit, int64(len(wanted.documents))
-	r.status.set("Applied", api.ConditionStatusTrue, "Applied", fmt.Sprintf("commit %s: %d resources", short(wanted.commit), len(wanted.documents)))
+	r.status.set("Applied", api.ConditionStatusTrue, "Applied", fmt.Sprintf("commit %s: %s", short(wanted.commit), count(len(wanted.documents), "resource")))
 	r.status.fail(d.taken)
 	r.status.taken = len(d.taken)
 	if len(d.taken) > 0 {
@@ -274,7 +282,7 @@ func (r *round) applied(wanted *set, d *decision, known bool) {
 	case known:
 		r.notify(api.EventTypeNormal, "DriftCorrected", fmt.Sprintf("%d changed and %d removed, so that all is as commit %s says again: %s", len(d.changes), len(d.removals), short(wanted.commit), d.steps))
 	default:
-		r.notify(api.EventTypeNormal, "Applied", fmt.Sprintf("commit %s: %d changed, %d deleted, %d resources in all", short(wanted.commit), len(d.changes), len(d.removals), len(wanted.documents)))
+		r.notify(api.EventTypeNormal, "Applied", fmt.Sprintf("commit %s: %d changed, %d deleted, %s in all", short(wanted.commit), len(d.changes), len(d.removals), count(len(wanted.documents), "resource")))
 	}
 }
 

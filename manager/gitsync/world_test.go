@@ -51,7 +51,7 @@ func newWorld(t *testing.T) *world {
 	s := etcd.NewStore(e.Client())
 	registry := prometheus.NewRegistry()
 	w := &world{t: t, git: gittest.Start(t)}
-	w.secrets = gittest.Secret(t, "fleet", map[string]string{"ca.crt": string(w.git.CA())})
+	w.secrets = gittest.Secret(t, "fleet", map[string]string{"ca.crt": string(w.git.CA()), "hosts": "127.0.0.1\n"})
 	w.cache = must(cache.New(cache.Options{Store: s, Log: log, Registerer: registry}))(t)
 	recorder := must(events.NewRecorder(events.Options{Store: s, Source: "manager", Registerer: registry, Log: log, Now: time.Now}))(t)
 	journal := must(audit.New(audit.Options{Store: s, Log: log, Registerer: registry, Now: time.Now}))(t)

@@ -106,16 +106,16 @@ func (s *Server) refusedCredential(err error) error {
 // mayCall decides about the operation as a whole.
 func (s *Server) mayCall(ctx context.Context, c echo.Context) error {
 	from := callerOf(ctx)
-	switch from.route.access {
-	case accessAdapter:
-		return s.mayCallForAdapter(ctx, c.Param("name"))
-	case accessResource:
-	default: // everybody who is known; an unknown path is a matter of the router
-		return nil
-	}
 	verbs := from.route.verbs
 	if isWatch(c) {
 		verbs = []access.Verb{access.Watch}
+	}
+	switch from.route.access {
+	case accessAdapter:
+		return s.mayCallForAdapter(ctx, c.Param("name"), verbs)
+	case accessResource:
+	default: // everybody who is known; an unknown path is a matter of the router
+		return nil
 	}
 	may := func() bool {
 		for _, verb := range verbs {
@@ -131,7 +131,7 @@ func (s *Server) mayCall(ctx context.Context, c echo.Context) error {
 	if s.againIfNot(ctx, may) {
 		return nil
 	}
-	return s.deny(ctx, access.Target{Verb: verbs[0], Kind: from.route.kind, Name: c.Param("name")})
+	return s.deny(ctx, access.Target{Verb: verbs[0], Kind: from.route.kind, Name: c.Param("name"), Somewhere: !from.route.everywhere})
 }
 
 // againIfNot asks once more with what the store has now: another manager may
@@ -145,12 +145,12 @@ func (s *Server) againIfNot(ctx context.Context, may func() bool) bool {
 
 // mayCallForAdapter decides about the paths of an adapter: they are its own.
 // Others need the right on what they reach there.
-func (s *Server) mayCallForAdapter(ctx context.Context, name string) error {
+func (s *Server) mayCallForAdapter(ctx context.Context, name string, verbs []access.Verb) error {
 	from := callerOf(ctx)
 	if from.who.Kind == access.Adapter && from.who.Name == name {
 		return nil
 	}
-	t := access.Target{Verb: from.route.verbs[0], Kind: from.route.kind, Name: name}
+	t := access.Target{Verb: verbs[0], Kind: from.route.kind, Name: name}
 	may := func() bool {
 		if item, ok := s.cache.View(keyspace.Adapters).Get(name); ok {
 			t.Network = item.Network
@@ -250,7 +250,7 @@ func (s *Server) permitKind(ctx context.Context, verb access.Verb, kind string) 
 	if s.againIfNot(ctx, func() bool { return s.access.MayAny(principalOf(ctx), verb, kind) }) {
 		return nil
 	}
-	return s.deny(ctx, access.Target{Verb: verb, Kind: kind})
+	return s.deny(ctx, access.Target{Verb: verb, Kind: kind, Somewhere: true})
 }
 
 // permitIn asks for a right in one network; "" asks for it in all.

@@ -191,18 +191,13 @@ func orNotFound(err error, kind api.Kind, name string) error {
 func referenced(kind api.Kind, name string, users []api.ObjectReference) *problem {
 	var names []string
 	for _, u := range users[:min(len(users), maxReferrers)] {
-		names = append(names, pluralOf(u.Kind)+"/"+u.Name)
+		names = append(names, strings.ToLower(u.Kind)+"/"+u.Name)
 	}
 	more := ""
 	if len(users) > maxReferrers {
 		more = " and more"
 	}
-	return refuse(http.StatusConflict, typeReferenced, "%s %q is used by %s%s; delete or change these first, or delete with cascade=true", kind.Name, name, strings.Join(names, ", "), more)
-}
-
-func pluralOf(kindName string) string {
-	kind, _ := api.KindNamed(kindName)
-	return kind.Plural
+	return refuse(http.StatusConflict, typeReferenced, "%s %q is used by %s%s; delete or change these first, or delete with cascade=true (cyphonicctl delete --cascade)", kind.Name, name, strings.Join(names, ", "), more)
 }
 
 // dependents lists resources that refer to one, those first to which nobody

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/access"
 	"github.com/cyphonic/cyphonic/manager/ipam"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
@@ -186,9 +187,15 @@ func addressProblem(e *ipam.Error) *problem {
 }
 
 // keepOwnStatus puts back the parts of a status that are not for those who
-// write the status: names and addresses are the manager's, keys the AS's.
-func keepOwnStatus(old, o api.Object) {
+// write the status: names and addresses are the manager's, keys the AS's, and
+// which commit of a repository was applied, and is gone back to, is known to the
+// git sync alone.
+func keepOwnStatus(who access.Principal, old, o api.Object) {
 	switch o := o.(type) {
+	case *api.GitSource:
+		if !who.Everything() {
+			o.Status = old.(*api.GitSource).Status
+		}
 	case *api.Network:
 		conditions := o.Status.Conditions
 		o.Status = old.(*api.Network).Status

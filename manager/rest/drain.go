@@ -99,6 +99,9 @@ type slot struct {
 func (w *watchSlots) take(subject string, limit int, events bool) (slot, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if events { // these are few: they are counted by themselves
+		subject, limit = subject+" events", min(limit, maxEventWatchesPerSubject)
+	}
 	if w.open >= maxWatches || w.bySubject[subject] >= limit || (events && w.events >= maxEventWatches) {
 		return slot{}, false
 	}
@@ -178,7 +181,11 @@ func (s *Server) limitSubject(next echo.HandlerFunc) echo.HandlerFunc {
 		if isWatch(c) {
 			return next(c) // counted by watchSlots
 		}
-		if !s.subjects.begin(subject, limitOf(subject, maxRequestsPerAdapter, maxRequestsPerSubject)) {
+		limit := limitOf(subject, maxRequestsPerAdapter, maxRequestsPerSubject)
+		if bodyLimit(c.Request().Method+" "+c.Path()) == maxPlanBytes { // each is held in memory
+			subject, limit = subject+" plans", maxPlans
+		}
+		if !s.subjects.begin(subject, limit) {
 			return refuse(http.StatusTooManyRequests, typeBlank, "%s has too many requests in progress; wait for the answers, then go on", subject)
 		}
 		defer s.subjects.end(subject)

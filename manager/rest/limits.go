@@ -33,6 +33,9 @@ const (
 	// maxEventWatches bounds the open watches of events, each of which is a watch
 	// of etcd; over it the answer is 503.
 	maxEventWatches = 128
+	// maxEventWatchesPerSubject bounds those of one subject, so that nobody takes
+	// all of them.
+	maxEventWatchesPerSubject = 32
 	// eventPatience is how long a watch of events waits before it looks whether
 	// the server ends.
 	eventPatience = time.Second
@@ -89,8 +92,9 @@ const (
 	// refers to a resource.
 	referrersAtOnce = 256
 	// maxPlanItems bounds the items and deletions of a plan; over it the answer
-	// is 400. maxPlans bounds the plans that are made at a time; over it the
-	// answer is 429.
+	// is 400. maxPlans bounds the plans that are made at a time, and those that
+	// one subject asks for, with the time in which they arrive; over it the answer
+	// is 429.
 	maxPlanItems = 5000
 	maxPlans     = 4
 	// minIdempotencyKey and maxIdempotencyKey bound the characters of an

@@ -45,9 +45,16 @@ func (s *Server) noticeChange(c change) {
 		return
 	}
 	if now != "" {
-		s.events.Event(referenceTo(c.new), d.network, api.EventTypeNormal, reasonAddressAllocated, "the virtual addresses are "+now)
+		s.events.Event(referenceTo(c.new), d.network, api.EventTypeNormal, reasonAddressAllocated, addressesText(now))
 		s.noticeFilling(d.network)
 	}
+}
+
+func addressesText(addresses string) string {
+	if strings.Contains(addresses, " and ") {
+		return "the virtual addresses are " + addresses
+	}
+	return "the virtual address is " + addresses
 }
 
 func addressesOf(d device) string {

@@ -98,7 +98,7 @@ func (p *planner) make(ctx context.Context) (api.Plan, error) {
 			}
 		}
 	}
-	removals := append(p.deletions(), p.pruned()...)
+	removals := append(p.deletions(), p.pruned(ctx)...)
 	ordered = slices.Clone(removals)
 	slices.SortStableFunc(ordered, func(a, b *item) int { return b.kind.Rank - a.kind.Rank })
 	for _, it := range ordered {
@@ -109,7 +109,7 @@ func (p *planner) make(ctx context.Context) (api.Plan, error) {
 			return api.Plan{}, err
 		}
 	}
-	out := api.Plan{Results: make([]api.PlanResult, 0, len(items)+len(removals)), Reachability: p.reachability()}
+	out := api.Plan{Results: make([]api.PlanResult, 0, len(items)+len(removals)), Reachability: p.reachability(ctx)}
 	for _, it := range append(items, removals...) {
 		out.Results = append(out.Results, it.result)
 	}
@@ -201,7 +201,7 @@ func (p *planner) remove(ctx context.Context, it *item) error {
 
 // earlier is a resource before the plan.
 type earlier struct {
-	text    json.RawMessage
+	text    json.RawMessage // empty: there was none, or it may not be seen
 	version string
 }
 
@@ -213,11 +213,19 @@ func (p *planner) before(ctx context.Context, it *item) (earlier, error) {
 	if err != nil {
 		return earlier{}, err
 	}
+	if !p.may(ctx, access.Get, got.object) { // what is wrong with the item may be found before its rights are asked for
+		return earlier{version: got.object.Meta().ResourceVersion}, nil
+	}
 	if err := p.server.observed(ctx, got.object); err != nil {
 		return earlier{}, err
 	}
 	text, err := encodeLine(got.object)
 	return earlier{text: bytes.TrimSpace(text), version: got.object.Meta().ResourceVersion}, err
+}
+
+// may decides what a plan shows. The cache, which all of it comes from, is fresh.
+func (p *planner) may(ctx context.Context, verb access.Verb, o api.Object) bool {
+	return p.server.access.Decide(principalOf(ctx), p.server.target(ctx, verb, o)).Allowed
 }
 
 // judge makes a refusal the result of an item; what is no refusal ends the
@@ -254,8 +262,9 @@ func (p *planner) deletions() []*item {
 	return out
 }
 
-// pruned are the resources of the apply set that are not among the items.
-func (p *planner) pruned() []*item {
+// pruned are the resources of the apply set that are not among the items, as
+// far as who asks may see or delete them.
+func (p *planner) pruned(ctx context.Context) []*item {
 	if !p.request.Prune {
 		return nil
 	}
@@ -267,6 +276,9 @@ func (p *planner) pruned() []*item {
 		for _, got := range p.views.labelled(kind, applySetLabel, p.request.ApplySet) {
 			o := kind.New()
 			if p.seen[objectKey{kind.Name, got.Name}] || json.Unmarshal(got.Value, o) != nil || o.Meta().Annotations[pruneAnnotation] == "disabled" {
+				continue
+			}
+			if !p.may(ctx, access.Get, o) && !p.may(ctx, access.Delete, o) {
 				continue
 			}
 			out = append(out, &item{kind: kind, result: api.PlanResult{Kind: kind.Name, Name: got.Name, Verdict: api.PlanVerdictPruned}})

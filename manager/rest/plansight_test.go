@@ -38,3 +38,15 @@ func TestAPlanShowsNothingThatMayNotBeSeen(t *testing.T) {
 		t.Errorf("what may be seen is left out: %s", own.raw)
 	}
 }
+
+func TestAPlanNamesNoDevicesToWhoSeesNone(t *testing.T) {
+	m := newMatrixWorld(t)
+	policies := m.apiToken("policies", `{"rules":[{"verbs":["*"],"kinds":["AccessPolicy"],"networks":["hall"]},{"verbs":["create"],"kinds":["Plan"],"networks":["hall"]}]}`)
+	body := `{"items":[],"deletions":[{"kind":"AccessPolicy","name":"hall-target"}]}`
+	if r := m.do("POST", "/api/v1/plans", policies, body); !strings.Contains(r.raw, `"node/(hidden)"`) || strings.Contains(r.raw, "hall-holder") || strings.Contains(r.raw, "hall-camera") {
+		t.Errorf("%s", r.raw)
+	}
+	if r := m.do("POST", "/api/v1/plans", m.column("hall-editor").token, body); strings.Contains(r.raw, "hidden") || !strings.Contains(r.raw, `"from":"`) {
+		t.Errorf("%s", r.raw)
+	}
+}

@@ -2,11 +2,11 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -144,14 +144,17 @@ func (s *Server) handleError(err error, c echo.Context) {
 			h.Set("Retry-After", strconv.Itoa(p.retryAfter))
 		}
 	}
-	body, err := json.Marshal(p.encode(c.Request().URL.Path, id))
+	if allow := h.Get("Allow"); p.status == http.StatusMethodNotAllowed && strings.Contains(allow, http.MethodGet) {
+		h.Set("Allow", allow+", "+http.MethodHead) // see answerHead
+	}
+	body, err := encodeLine(p.encode(c.Request().URL.Path, id))
 	if err != nil {
 		s.log.Error("encode a problem", "requestId", id, "err", err)
 		return
 	}
 	h.Set("Content-Type", "application/problem+json")
 	c.Response().WriteHeader(p.status)
-	if _, err := c.Response().Write(append(body, '\n')); err != nil {
+	if _, err := c.Response().Write(body); err != nil {
 		s.log.Debug("write an answer", "requestId", id, "err", err)
 	}
 }

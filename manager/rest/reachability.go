@@ -47,7 +47,6 @@ func (s *Server) GetReachability(ctx context.Context, r GetReachabilityRequestOb
 // VisitGetReachabilityResponse writes the answer.
 func (a *answer) VisitGetReachabilityResponse(w http.ResponseWriter) error { return a.write(w) }
 
-
 // device reads what a parameter like node/viewer names, as policies see it. A
 // device of a network that the subject may not ask about is as good as absent.
 func (s *Server) device(ctx context.Context, parameter, text string) (subject policy.Subject, enabled bool, err error) {

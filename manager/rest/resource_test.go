@@ -318,7 +318,7 @@ func TestAReferenceThatAppearsBeforeTheDeletionIsSeen(t *testing.T) {
 		created = other.do("POST", "/api/v1/generalnodes", admin, gnBody("g", "f", "a1", "02:00:00:00:00:01"))
 	}})
 	r := w.must(409, "DELETE", "/api/v1/adapters/a1", "")
-	if created.code != 201 || r.text("type") != typeReferenced || !strings.Contains(r.text("detail"), "generalnodes/g") {
+	if created.code != 201 || r.text("type") != typeReferenced || !strings.Contains(r.text("detail"), "generalnode/g") {
 		t.Fatalf("creation: %d, deletion: %s", created.code, r.raw)
 	}
 }

@@ -193,11 +193,12 @@ func TestAResourceThatIsCreatedAnew(t *testing.T) {
 func TestManyEventsAreFollowedByABookmark(t *testing.T) {
 	w := newWorld(t)
 	w.server.heartbeat = time.Hour
+	before := w.put(keyspace.Nodes, "first", nodeBody("first", "f"))
 	for i := range bookmarkEvery + 1 {
 		name := fmt.Sprintf("n%04d", i)
 		w.put(keyspace.Nodes, name, nodeBody(name, "f"))
 	}
-	x := w.watch("/api/v1/nodes?watch=true&resourceVersion=1", w.admin)
+	x := w.watch("/api/v1/nodes?watch=true&resourceVersion="+formatRevision(before), w.admin)
 	seen := 0
 	for e := range x.lines {
 		if e.Type == "BOOKMARK" {
@@ -272,10 +273,10 @@ func TestWatchesOfOneSubjectAreBounded(t *testing.T) {
 	if _, ok := slots.take("user/a", 3, false); !ok {
 		t.Error("a free slot is not given")
 	}
-	for range maxEventWatches {
-		slots.take("user/c", maxWatches, true)
+	for i := range maxEventWatches {
+		slots.take(fmt.Sprintf("user/c%d", i), maxWatches, true)
 	}
-	if _, ok := slots.take("user/c", maxWatches, true); ok {
+	if _, ok := slots.take("user/d", maxWatches, true); ok {
 		t.Error("watches of events are not bounded")
 	}
 	slots.open = maxWatches

@@ -126,7 +126,7 @@ func TestAFolderAmongManyDevices(t *testing.T) {
 	}
 	start = time.Now()
 	w.must(201, "POST", "/api/v1/generalnodes", gnBody("first", "big", "a", "0a:00:00:00:00:01"))
-	check("first creation, which reads the addresses in use", time.Since(start), 5*time.Second)
+	check("first creation, which reads the addresses in use", time.Since(start), 15*time.Second)
 	plan("plan of new resources", "created")
 	apply := func(code int) func(int) {
 		return func(i int) {

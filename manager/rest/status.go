@@ -52,7 +52,7 @@ func (s *Server) report(ctx context.Context, r *round, kind api.Kind, old stored
 		return nil, err
 	}
 	o.SetStatus(body)
-	keepOwnStatus(old.object, o)
+	keepOwnStatus(principalOf(ctx), old.object, o)
 	if faults := o.Validate(); len(faults) > 0 {
 		return nil, invalid(faults)
 	}

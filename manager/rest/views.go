@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/internal/policy"
+	"github.com/cyphonic/cyphonic/manager/access"
 	"github.com/cyphonic/cyphonic/manager/cache"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
@@ -95,14 +97,46 @@ func (s viewStore) Get(ctx context.Context, key string) (store.Entry, error) {
 func (s viewStore) Revision(context.Context) (int64, error) { return s.revision, nil }
 
 // reachability compares who may open flows to whom before and after the plan.
-func (p *planner) reachability() api.ReachabilityDifference {
+func (p *planner) reachability(ctx context.Context) api.ReachabilityDifference {
 	changes, relevant := p.policyChanges()
 	if !relevant {
 		return api.ReachabilityDifference{}
 	}
 	world := policy.World{Policies: p.policies(), Devices: p.devices()}
 	changes.Policies = p.policiesAfter(world.Policies)
-	return policy.Difference(world, changes).Answer()
+	diff := policy.Difference(world, changes).Answer()
+	p.hideNames(ctx, diff.Gained)
+	p.hideNames(ctx, diff.Lost)
+	return diff
+}
+
+// hideNames leaves only the kind of the devices that who asks may not see: who
+// may change the policies of a network need not know its devices.
+func (p *planner) hideNames(ctx context.Context, changes []api.ReachabilityChange) {
+	for i := range changes {
+		for _, name := range []*string{&changes[i].From, &changes[i].To} {
+			word, device, _ := strings.Cut(*name, "/")
+			if kind, known := deviceKind(word); known && !p.maySee(ctx, kind, device) {
+				*name = word + "/" + unseen
+			}
+		}
+	}
+}
+
+// unseen stands for the name of a device that may not be seen.
+const unseen = "(hidden)"
+
+// maySee says whether a device may be seen, as it was or as it would be.
+func (p *planner) maySee(ctx context.Context, kind api.Kind, name string) bool {
+	network := ""
+	if item, ok := p.views[kind.Plural].Get(name); ok {
+		network = item.Network
+	} else if d, ok := deviceOf(p.changed[objectKey{kind.Name, name}]); ok {
+		network = d.network
+	}
+	who := principalOf(ctx)
+	return p.server.access.Decide(who, access.Target{Verb: access.Get, Kind: kind.Name, Network: network}).Allowed ||
+		p.server.access.Decide(who, access.Target{Verb: access.Get, Kind: access.KindReachability, Network: network}).Allowed
 }
 
 // policyChanges are the devices that are others than before; relevant says

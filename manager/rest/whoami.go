@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/manager/access"
@@ -25,10 +26,10 @@ func (s *Server) CreateAccessReview(ctx context.Context, r CreateAccessReviewReq
 	q := r.Body
 	_, resource := api.KindNamed(q.Kind)
 	switch {
-	case !slices.Contains(access.Verbs(), access.Verb(q.Verb)):
-		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/verb", "is %q, must be one of %v", q.Verb, access.Verbs())
+	case !slices.Contains(api.Verbs(), q.Verb):
+		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/verb", "is %q, must be one of %s", q.Verb, strings.Join(api.Verbs(), ", "))
 	case !resource && !slices.Contains(api.PseudoKinds(), q.Kind):
-		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/kind", "is %q, which is neither a kind of resource nor one of %v", q.Kind, api.PseudoKinds())
+		return nil, refuseField(http.StatusBadRequest, typeInvalid, "/kind", "is %q, which is neither a kind of resource nor one of %s", q.Kind, strings.Join(api.PseudoKinds(), ", "))
 	}
 	t := access.Target{Verb: access.Verb(q.Verb), Kind: q.Kind, Network: q.Network, Name: q.Name}
 	s.againIfNot(ctx, func() bool { return s.access.Decide(principalOf(ctx), t).Allowed })

@@ -69,7 +69,7 @@ func (s *Server) createFrom(ctx context.Context, in intent, body api.Object) (*a
 	return s.attempts(func(r *round) (*answer, error) {
 		_, err := r.load(ctx, in.kind, in.name)
 		if err == nil {
-			return nil, refuse(http.StatusConflict, typeExists, "%s %q exists; use PUT (cyphonicctl apply) to change it", in.kind.Name, in.name)
+			return nil, refuse(http.StatusConflict, typeExists, "%s %q exists; choose another name, or change it with PUT (cyphonicctl apply)", in.kind.Name, in.name)
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			return nil, err

@@ -48,6 +48,18 @@ func allowed(name string) bool {
 		!begins("cyphonic_manager_", "cyphonic_as_", "cyphonic_nms_", "cyphonic_trs_", "cyphonic_replica_")
 }
 
+// receive reads a body as it comes.
+func receive(body io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(body, maxCompressed+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	case len(b) > maxCompressed:
+		return nil, (&counted{over: true}).explain(nil)
+	}
+	return b, nil
+}
+
 // decode reads the families of a push, in the order of their names. One family at a time is in memory undecoded.
 func (t *Telemetry) decode(adapter string, body io.Reader) ([]family, error) {
 	compressed := &counted{r: body, left: maxCompressed}

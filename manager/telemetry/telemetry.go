@@ -12,6 +12,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -76,6 +77,7 @@ type Telemetry struct {
 	mu      sync.Mutex
 	records map[string]*record
 	bytes   int64
+	pushing map[string]bool // adapters whose push is being taken; the others are absent
 }
 
 // New checks the options.
@@ -89,7 +91,7 @@ func New(o Options) (*Telemetry, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMaxBytes
 	}
-	t := &Telemetry{o: o, decoding: make(chan struct{}, maxDecoding), records: make(map[string]*record)}
+	t := &Telemetry{o: o, decoding: make(chan struct{}, maxDecoding), records: make(map[string]*record), pushing: make(map[string]bool)}
 	var err error
 	if t.metrics, err = newMetrics(o.Registerer, t); err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
@@ -148,17 +150,43 @@ func (t *Telemetry) push(ctx context.Context, p Push, body io.Reader) error {
 	if done, err := t.admit(p, incarnation); done || err != nil {
 		return err
 	}
+	if !t.begin(p.Adapter) {
+		return ErrTooOften
+	}
+	defer t.end(p.Adapter)
+	// All of it is here before it takes a place that others wait for: a body can come slowly.
+	compressed, err := receive(body)
+	if err != nil {
+		return err
+	}
 	select {
 	case t.decoding <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-t.decoding }()
-	pushed, err := t.decode(p.Adapter, body)
+	pushed, err := t.decode(p.Adapter, bytes.NewReader(compressed))
 	if err != nil {
 		return err
 	}
 	return t.take(p, incarnation, pushed)
+}
+
+// begin says whether no other push of the adapter is being taken. An adapter waits for the answer to one before it sends the next.
+func (t *Telemetry) begin(adapter string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pushing[adapter] {
+		return false
+	}
+	t.pushing[adapter] = true
+	return true
+}
+
+func (t *Telemetry) end(adapter string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.pushing, adapter)
 }
 
 // admit refuses what needs no look at the body. done says that the push is here already.

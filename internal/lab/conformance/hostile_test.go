@@ -23,6 +23,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 
 	"github.com/cyphonic/cyphonic/api"
+	"github.com/cyphonic/cyphonic/internal/lab/control"
 	"github.com/cyphonic/cyphonic/openapi"
 )
 
@@ -88,7 +89,7 @@ func (a *attacker) violate(o operation, kind, format string, args ...any) {
 }
 
 func TestEveryOperationWithstandsHostileRequests(t *testing.T) {
-	p := start(t)
+	p := control.ForTest(t, control.Options{Managers: 1})
 	document, all := operations(t)
 	a := &attacker{document: document, server: p.ServerURL(0), token: p.Token(), statuses: map[int]int{}, violations: map[string]int{}, http: &http.Client{Transport: p.Transport(), Timeout: requestTimeout}}
 	seed := uint64(time.Now().UnixNano())

@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/cyphonic/cyphonic/internal/lab/control"
 )
 
 // The types are generated anew each time: a specification that a generator cannot read fails here.
 func TestAGeneratedTypeScriptClientWorks(t *testing.T) {
-	p := start(t)
+	p := control.ForTest(t, control.Options{Managers: 1})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for _, step := range [][]string{

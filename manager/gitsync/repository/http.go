@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 
@@ -39,7 +38,7 @@ func newHTTP(u *url.URL, s secret, b *budget) (conversation, error) {
 	}
 	carrier := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:           dialContext(u.Hostname()),
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   dialTimeout,
 		ResponseHeaderTimeout: headerTimeout,
@@ -65,6 +64,9 @@ func newHTTP(u *url.URL, s secret, b *budget) (conversation, error) {
 
 // sameHost lets a server rename a repository, not send the manager elsewhere.
 func sameHost(r *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return faultf(ReasonInvalidURL, "the server redirects more than %d times", maxRedirects)
+	}
 	if r.URL.Host != via[0].URL.Host || r.URL.Scheme != via[0].URL.Scheme {
 		return faultf(ReasonInvalidURL, "the server redirects to another host: use that url")
 	}

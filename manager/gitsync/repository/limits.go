@@ -8,6 +8,8 @@ const (
 	// headerTimeout bounds the wait for an answer's header; a server counts
 	// and compresses before it sends one.
 	headerTimeout = 60 * time.Second
+	// maxRedirects bounds the redirects of one request.
+	maxRedirects = 5
 	// maxReceived bounds the bytes of one session: references and pack.
 	maxReceived = 32 << 20
 	// maxInflated bounds the unpacked size of all objects of a commit.

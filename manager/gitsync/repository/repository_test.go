@@ -18,7 +18,7 @@ import (
 // sourceOf reads the server with the right credentials.
 func sourceOf(t *testing.T, s *gittest.Server, more map[string]string) Source {
 	t.Helper()
-	files := map[string]string{fileCA: string(s.CA())}
+	files := map[string]string{fileCA: string(s.CA()), fileHosts: "git.example.org\n127.0.0.1\n"}
 	for name, content := range more {
 		files[name] = content
 	}

@@ -18,6 +18,7 @@ const (
 	fileIdentity   = "identity" // private key of ssh
 	fileKnownHosts = "known_hosts"
 	fileCA         = "ca.crt"
+	fileHosts      = "hosts" // that the password may be sent to, one on each line
 )
 
 // secret is the content of a secret's folder. It must not be logged.
@@ -25,6 +26,7 @@ type secret struct {
 	username, password   string
 	identity, knownHosts []byte
 	ca                   []byte
+	hosts                []byte
 }
 
 // String redacts.
@@ -69,7 +71,7 @@ func readSecret(directory, name string) (secret, error) {
 		return s, faultf(ReasonCredentials, "secret %q cannot be read: %w", name, err)
 	}
 	defer folder.Close()
-	for file, to := range map[string]*[]byte{fileIdentity: &s.identity, fileKnownHosts: &s.knownHosts, fileCA: &s.ca} {
+	for file, to := range map[string]*[]byte{fileIdentity: &s.identity, fileKnownHosts: &s.knownHosts, fileCA: &s.ca, fileHosts: &s.hosts} {
 		if *to, err = readSecretFile(folder, file); err != nil {
 			return secret{}, faultf(ReasonCredentials, "secret %q: %w", name, err)
 		}
@@ -82,6 +84,21 @@ func readSecret(directory, name string) (secret, error) {
 		*to = strings.TrimRight(string(raw), "\r\n")
 	}
 	return s, nil
+}
+
+// checkHost refuses to send a password to a host that its folder does not name.
+// Whoever may write git sources chooses url and secretName; that must not be
+// enough to learn a password that somebody else put there.
+func (s secret) checkHost(name string, u *url.URL) error {
+	if s.username == "" && s.password == "" {
+		return nil
+	}
+	for host := range strings.Lines(string(s.hosts)) {
+		if host = strings.TrimSpace(host); host != "" && (strings.EqualFold(host, u.Host) || strings.EqualFold(host, u.Hostname())) {
+			return nil
+		}
+	}
+	return faultf(ReasonCredentials, "secret %q is not for %s: its file %s must name the hosts that its password may be sent to, one on each line", name, clean(u.Host), fileHosts)
 }
 
 // readSecretFile returns nothing for a file that does not exist.

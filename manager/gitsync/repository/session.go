@@ -55,7 +55,7 @@ func open(ctx context.Context, source Source, limits bounds) (*Session, error) {
 	s := &Session{source: source, limits: limits, budget: &budget{left: limits.received}, secrets: secret.forms()}
 	if u.Scheme == "ssh" {
 		s.server, err = dialSSH(ctx, u, source, secret, s.budget)
-	} else {
+	} else if err = secret.checkHost(source.SecretName, u); err == nil {
 		s.server, err = newHTTP(u, secret, s.budget)
 	}
 	if err != nil {
