@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -215,6 +216,7 @@ func TestNoSecretLeavesTheManager(t *testing.T) {
 	s.useTokens()
 	s.usePasswords()
 	s.useAdapter(db)
+	s.useTelemetry()
 	s.useProvider(provider)
 	s.useGit()
 	s.mistakes()
@@ -347,6 +349,7 @@ func (s *scan) backUp() {
 		s.t.Errorf("backup: %d", code)
 	}
 	s.secrets["who can decrypt the backup"] = recipient.String()
+	s.restore(recipient)
 }
 
 // readEverything reads all that there is to read, also by watching.
@@ -409,22 +412,42 @@ func (s *scan) search(db store.Store) {
 		s.t.Errorf("%d bytes of log and %d secrets: the scan shows nothing", len(log), len(s.secrets))
 	}
 	for what, secret := range s.secrets {
-		found := 0
-		for where, text := range s.sheets.texts {
-			for _, form := range []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret)), strings.ReplaceAll(secret, "/", `\/`)} {
-				if !strings.Contains(text, form) {
-					continue
-				}
-				found++
-				if allowed := s.shown[what]; allowed == "" || !strings.HasPrefix(where, allowed) {
-					at := strings.Index(text, form)
-					s.t.Errorf("the %s is in %s: …%s…", what, where, text[max(0, at-120):min(len(text), at+len(form)+20)])
-				}
-				break
-			}
+		for _, fault := range s.sheets.find(secret, s.shown[what]) {
+			s.t.Errorf("the %s is in %s", what, fault)
 		}
-		if s.shown[what] != "" && found == 0 {
+		if s.shown[what] != "" && !s.sheets.has(secret) {
 			s.t.Errorf("the %s is not even where it is shown: the scan does not find what it looks for", what)
 		}
 	}
+}
+
+// secretForms are the texts in which a secret may appear.
+func secretForms(secret string) []string {
+	return []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret)), strings.ReplaceAll(secret, "/", `\/`)}
+}
+
+// find returns the places in which a secret is, but for those that begin with
+// allowed, with what stands around it. It is called under mu.
+func (s *sheets) find(secret, allowed string) (found []string) {
+	for where, text := range s.texts {
+		if allowed != "" && strings.HasPrefix(where, allowed) {
+			continue
+		}
+		for _, form := range secretForms(secret) {
+			if at := strings.Index(text, form); at >= 0 {
+				found = append(found, fmt.Sprintf("%s: …%s…", where, text[max(0, at-120):min(len(text), at+len(form)+20)]))
+				break
+			}
+		}
+	}
+	return found
+}
+
+func (s *sheets) has(secret string) bool {
+	for _, text := range s.texts {
+		if slices.ContainsFunc(secretForms(secret), func(form string) bool { return strings.Contains(text, form) }) {
+			return true
+		}
+	}
+	return false
 }

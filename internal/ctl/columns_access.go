@@ -12,7 +12,8 @@ import (
 func accessColumns(kind string) (narrow, further []column) {
 	switch kind {
 	case "Role":
-		return []column{of("RULES", func(r *api.Role) string { return roleRulesText(r.Spec.Rules) })}, nil
+		return []column{of("RULES", func(r *api.Role) string { return strconv.Itoa(len(r.Spec.Rules)) })},
+			[]column{of("ALLOWS", func(r *api.Role) string { return roleRulesText(r.Spec.Rules) })}
 	case "RoleBinding":
 		return roleBindingColumns()
 	case "APIToken":

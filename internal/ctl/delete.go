@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -230,7 +231,7 @@ func (c *command) awaitGone(ctx context.Context, manager *client.Client, t targe
 		return false, err
 	})
 	if errors.Is(err, errTimeout) {
-		return shown{}, fmt.Errorf("%s: is to be deleted, but is still there after %s: it waits for %v", t, timeout, last.Meta().Finalizers)
+		return shown{}, fmt.Errorf("%s: is to be deleted, but is still there after %s: it waits for %s", t, timeout, strings.Join(last.Meta().Finalizers, ", "))
 	}
 	if err != nil {
 		return shown{}, fmt.Errorf("%s: %w", t, err)

@@ -15,8 +15,6 @@
 //	/cyphonic/v1/consumed/<token uid>                 a used enrolment token (ConsumedRecord)
 //	/cyphonic/v1/apitokens/<hash>                     API token by hash (TokenRecord)
 //	/cyphonic/v1/deleting/<plural>/<name>             a resource whose dependents are being deleted (Owner)
-//	/cyphonic/v1/apitokens/<hash>                     API token by hash (TokenRecord)
-//	/cyphonic/v1/deleting/<plural>/<name>             a deletion that waits (Owner)
 //	/cyphonic/v1/resources/~                          no resource: written to see how far a watch is (empty)
 //
 // What is written often and read seldom is apart, so that who watches the keys

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -107,6 +108,9 @@ type Owner struct {
 	Name string `json:"name"`
 	UID  string `json:"uid"`
 }
+
+// String names a device, which is what holds addresses and unique values, as in "generalnode/cam1".
+func (o Owner) String() string { return strings.TrimSuffix(o.Kind, "s") + "/" + o.Name }
 
 // EnrolledRecord is the key of a device, stored at Enrolled.
 type EnrolledRecord struct {

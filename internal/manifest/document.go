@@ -133,8 +133,8 @@ func given(text []byte, o api.Object) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	Strip(document)
 	adopt(document, canonical)
+	Strip(document)
 	return json.Marshal(document)
 }
 

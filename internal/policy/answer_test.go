@@ -15,7 +15,7 @@ func TestAnswersShowWhatTheFirstOpens(t *testing.T) {
 	want := api.Reachability{
 		Allowed: true, From: "node/viewer", To: "generalnode/cam1",
 		Flows:   []api.ReachableFlow{{Policy: "p", Protocol: "icmp"}, {Policy: "p", Protocol: "tcp", Ports: []string{"80", "443"}}},
-		Reasons: []api.ReachabilityReason{{Policy: "p", Reason: "allows tcp/80"}},
+		Reasons: []api.ReachabilityReason{{Policy: "p", Reason: "allows tcp/80, tcp/443, icmp"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -127,8 +127,11 @@ func (c *Cache) apply(batch store.Batch) {
 }
 
 // decode makes an item; one that cannot be decoded is reported.
-func (c *Cache) decode(name string, e store.Entry) *Item {
-	item, err := c.decoder.item(name, e)
+func (c *Cache) decode(name string, e store.Entry) *Item { return c.finish(name, e, parse(e)) }
+
+// finish is decode for a value that has been parsed.
+func (c *Cache) finish(name string, e store.Entry, p parsed) *Item {
+	item, err := c.decoder.itemOf(name, e, p)
 	if err != nil {
 		c.metrics.undecodable.Inc()
 		c.log.Error("a resource cannot be decoded", "err", fmt.Sprintf("%.200s", err))

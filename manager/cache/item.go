@@ -59,10 +59,25 @@ func newDecoder() *decoder { return &decoder{labels: make(map[string]map[string]
 // item takes over an entry. A value that cannot be decoded is kept with an
 // error: it can still be looked at by name and deleted.
 func (d *decoder) item(name string, e store.Entry) (*Item, error) {
+	return d.itemOf(name, e, parse(e))
+}
+
+// parsed is what is found in a value.
+type parsed struct {
+	fields
+	err error
+}
+
+// parse is the part of the work that any goroutine may do.
+func parse(e store.Entry) (p parsed) {
+	p.err = json.Unmarshal(e.Value, &p.fields)
+	return p
+}
+
+func (d *decoder) itemOf(name string, e store.Entry, f parsed) (*Item, error) {
 	i := &Item{Name: strings.Clone(name), Value: e.Value, Revision: e.Revision, CreateRevision: e.CreateRevision}
-	var f fields
-	if err := json.Unmarshal(e.Value, &f); err != nil {
-		return i, fmt.Errorf("%s: %w", e.Key, err)
+	if f.err != nil {
+		return i, fmt.Errorf("%s: %w", e.Key, f.err)
 	}
 	i.Labels = d.share(f.Metadata.Labels)
 	i.Network, i.Adapter, i.Phase = intern(f.Spec.Network), intern(f.Spec.Adapter), intern(f.Status.Phase)

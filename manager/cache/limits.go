@@ -13,8 +13,13 @@ const (
 	// recallRevisions is how many revisions before the newest a fresh cache
 	// reads about, so that clients of a manager that was restarted resume. etcd
 	// takes all keys that were written in them into its memory at once.
-	// recallTimeout is how long that may take.
+	// recallTimeout is how long that may take. It begins with recallFirst and
+	// goes recallGrowth times as far back as long as that can be expected to
+	// take no longer than recallStep.
 	recallRevisions = 20_000
+	recallFirst     = 800
+	recallGrowth    = 5
+	recallStep      = time.Second
 	recallTimeout   = 5 * time.Second
 	// scanChanges is about how many changes a subscription looks at while it
 	// holds the lock, and returns at once.
@@ -28,6 +33,8 @@ const (
 	subscriptionLimit = 100_000
 	// loadPage is how many resources are read at once.
 	loadPage = 10_000
+	// parsePart is how many of them one goroutine parses at a time.
+	parsePart = 500
 	// labelSets bounds the table of label maps that resources share. When it is
 	// full it begins anew; what is shared already stays so.
 	labelSets = 65_536

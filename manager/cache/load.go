@@ -3,8 +3,11 @@ package cache
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sort"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/manager/store"
@@ -50,17 +53,47 @@ func (l *loading) read(ctx context.Context) error {
 			return err
 		}
 		l.revision, more = page.Revision, page.More
-		for _, e := range page.Entries {
-			l.add(e)
+		all := l.parse(page.Entries)
+		for i, e := range page.Entries {
+			l.add(e, all[i])
 			after = e.Key
 		}
 	}
 	return nil
 }
 
+// parse parses what is not known yet on all processors: it is most of the work
+// of a start.
+func (l *loading) parse(entries []store.Entry) []parsed {
+	all := make([]parsed, len(entries))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < len(entries); from += parsePart {
+		group.Go(func() error {
+			for i := from; i < min(from+parsePart, len(entries)); i++ {
+				if plural, name, ok := keyspace.ParseResource(entries[i].Key); ok && l.known(plural, name, entries[i].Revision) == nil {
+					all[i] = parse(entries[i])
+				}
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // nothing fails
+	return all
+}
+
+// known is the item that is served already if it is of the revision, or nil.
+func (l *loading) known(plural, name string, revision int64) *Item {
+	item, ok := l.cache.View(plural).Get(name)
+	if !ok || item.Revision != revision {
+		return nil
+	}
+	return item
+}
+
 // add takes over one entry. An item that has not changed stays the same one,
 // so that a second read needs little memory.
-func (l *loading) add(e store.Entry) {
+func (l *loading) add(e store.Entry, p parsed) {
 	plural, name, ok := keyspace.ParseResource(e.Key)
 	if !ok {
 		return
@@ -71,11 +104,11 @@ func (l *loading) add(e store.Entry) {
 		l.tables[t.plural] = t
 	}
 	l.items++
-	if known, ok := l.cache.View(plural).Get(name); ok && known.Revision == e.Revision {
+	if known := l.known(plural, name, e.Revision); known != nil {
 		t.put(known)
 		return
 	}
-	t.put(l.cache.decode(name, e))
+	t.put(l.cache.finish(name, e, p))
 }
 
 // install replaces the tables.

@@ -4,27 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
 // recall reads the changes of the revisions before the one that was read, as
-// far back as the store has them, within bounds of number and of time.
+// far back as the store has them, within bounds of number and of time. It looks
+// back a little first: etcd reads everything that a watch is behind at once and
+// serves nobody meanwhile, and a revision may have hundreds of keys.
 func (l *loading) recall(ctx context.Context) error {
 	boundCtx, cancel := context.WithTimeout(ctx, recallTimeout)
 	defer cancel()
-	for back := int64(recallRevisions); back > 0; back /= 4 {
+	var known []record
+	var floor int64 // after which known is complete; 0: nothing is known yet
+	for back := int64(recallFirst); back > 0; {
 		l.before, l.floor = nil, max(l.revision-back, 1)
+		begin := time.Now()
 		err := l.follow(boundCtx)
-		if err == nil {
+		switch {
+		case err == nil && (back >= recallRevisions || l.floor == 1 || recallGrowth*time.Since(begin) > recallStep):
 			return nil
-		}
-		l.before = nil
-		if boundCtx.Err() != nil && ctx.Err() == nil {
+		case err == nil:
+			known, floor = l.before, l.floor
+			back = min(recallGrowth*back, recallRevisions)
+		case floor > 0: // it does not go further back
+			l.before, l.floor = known, floor
+			return nil
+		case boundCtx.Err() != nil && ctx.Err() == nil:
+			l.before = nil
 			return fmt.Errorf("%w: there is too much of it", store.ErrUnavailable)
-		}
-		if !errors.Is(err, store.ErrCompacted) {
+		case errors.Is(err, store.ErrCompacted):
+			l.before = nil
+			back /= recallGrowth
+		default:
+			l.before = nil
 			return err
 		}
 	}

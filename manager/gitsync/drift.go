@@ -8,16 +8,17 @@ import (
 	"github.com/cyphonic/cyphonic/manager/cache"
 )
 
-// unrealised counts the general nodes of a commit that are not at their adapter
-// as they are desired: its adapter has not seen the last change of their
-// specification, or they are not up.
-func unrealised(s *set, v cache.View) int64 {
+// drifted counts the resources of which others have taken fields, and the
+// general nodes of a commit that are not at their adapter as they are desired:
+// its adapter has not seen the last change of their specification, or they are
+// not up.
+func drifted(s *set, taken map[string]bool, v cache.View) int64 {
+	n := int64(len(taken))
 	if s == nil {
-		return 0
+		return n
 	}
-	var n int64
 	for _, d := range s.documents {
-		if d.kind.Plural != keyspace.GeneralNodes {
+		if d.kind.Plural != keyspace.GeneralNodes || taken[d.from.Name()] {
 			continue
 		}
 		if item, ok := v.Get(d.name); !ok || !realised(item.Value) {

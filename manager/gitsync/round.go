@@ -269,9 +269,12 @@ func (r *round) applied(wanted *set, d *decision, known bool) {
 	r.status.AppliedCommit, r.status.Resources = wanted.commit, int64(len(wanted.documents))
 	r.status.set("Applied", api.ConditionStatusTrue, "Applied", fmt.Sprintf("commit %s: %s", short(wanted.commit), count(len(wanted.documents), "resource")))
 	r.status.fail(d.taken)
-	r.status.taken = len(d.taken)
+	r.status.taken = map[string]bool{}
+	for _, f := range d.taken {
+		r.status.taken[f.Resource] = true
+	}
 	if len(d.taken) > 0 {
-		message := fmt.Sprintf("%d fields are decided by others, the first: %s", len(d.taken), describe(d.taken[0]))
+		message := fmt.Sprintf("others decide about %s, the first: %s", count(len(d.taken), "field"), describe(d.taken[0]))
 		r.status.set("InSync", api.ConditionStatusFalse, "FieldsTaken", message)
 		r.notify(api.EventTypeWarning, "FieldsTaken", message)
 	} else {

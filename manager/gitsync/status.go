@@ -12,7 +12,7 @@ type statusWriter struct {
 	api.GitSourceStatus
 	generation int64 // of the specification that the round follows
 	now        func() time.Time
-	taken      int // fields that others decide about
+	taken      map[string]bool // resources with fields that others decide about
 }
 
 // set writes a condition; the time of its last transition stays if the status

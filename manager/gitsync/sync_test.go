@@ -268,7 +268,7 @@ func TestDriftByHandIsCorrected(t *testing.T) {
 func TestWhatAnotherApplyHasTakenIsReported(t *testing.T) {
 	w := newWorld(t)
 	w.git.Write("network.yaml", networkText)
-	w.git.Write("a.yaml", strings.Replace(nodeText("a"), "name: a", "name: a\n  labels: {hall: one}", 1))
+	w.git.Write("a.yaml", strings.Replace(nodeText("a"), "name: a", "name: a\n  labels: {hall: one, row: one}", 1))
 	commit := w.git.Commit()
 	w.source("")
 	w.run()
@@ -280,9 +280,9 @@ func TestWhatAnotherApplyHasTakenIsReported(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	take(`{"apiVersion":"cyphonic/v1","kind":"Node","metadata":{"name":"a","labels":{"hall":"two"}}}`)
+	take(`{"apiVersion":"cyphonic/v1","kind":"Node","metadata":{"name":"a","labels":{"hall":"two","row":"two"}}}`)
 	s := w.wait("the field is taken", func(s api.GitSourceStatus) bool { return conditionOf(s, "InSync").Reason == "FieldsTaken" })
-	if len(s.Failures) != 1 || s.Failures[0].Pointer != "/metadata/labels/hall" || s.Failures[0].File != "a.yaml" || !strings.Contains(s.Failures[0].Message, "alice") || s.Drifted != 1 {
+	if len(s.Failures) != 2 || s.Failures[0].Pointer != "/metadata/labels/hall" || s.Failures[0].File != "a.yaml" || !strings.Contains(s.Failures[0].Message, "alice") || s.Drifted != 1 {
 		t.Errorf("%s", show(s))
 	}
 	w.git.Write("b.yaml", nodeText("b"))

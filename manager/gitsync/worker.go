@@ -91,7 +91,7 @@ func (w *worker) round(ctx context.Context, source *api.GitSource) (ok bool) {
 		return false // another manager goes on
 	}
 	status.LastSyncTimestamp = w.syncer.options.Now().UTC().Truncate(time.Second)
-	status.Drifted = unrealised(w.memory.applied, w.syncer.options.Cache.View(keyspace.GeneralNodes)) + int64(status.taken)
+	status.Drifted = drifted(w.memory.applied, status.taken, w.syncer.options.Cache.View(keyspace.GeneralNodes))
 	w.become(stateOf(status))
 	w.write(ctx, source, status)
 	w.syncer.metrics.round(ok, status.is("InSync", api.ConditionStatusTrue), w.syncer.options.Now().Sub(start))

@@ -152,7 +152,7 @@ func settle(err error, c Change, holds ...*hold) error {
 func taken(h *hold, c Change, current store.Entry) *Error {
 	by := "something else"
 	if owner, err := keyspace.Decode[keyspace.Owner](current.Value); err == nil {
-		by = owner.Kind + "/" + owner.Name
+		by = owner.String()
 	}
 	return &Error{IPv6: h.addr.Is6(), Addr: h.addr, Reason: ErrTaken, Detail: fmt.Sprintf(
 		"%s is used by %s in network %s; choose another address or leave the field out", h.addr, by, c.Network.Name)}

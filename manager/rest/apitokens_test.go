@@ -58,7 +58,7 @@ func TestRightsReferToRoles(t *testing.T) {
 	}
 	w.must(201, "POST", "/api/v1/roles", role)
 	w.must(201, "POST", "/api/v1/rolebindings", resource("RoleBinding", "b", `{"role":"r","subjects":[{"kind":"User","name":"alice"}]}`))
-	if r := w.must(409, "DELETE", "/api/v1/roles/r", ""); r.text("type") != typeReferenced || !strings.Contains(r.text("detail"), "rolebindings/b") {
+	if r := w.must(409, "DELETE", "/api/v1/roles/r", ""); r.text("type") != typeReferenced || !strings.Contains(r.text("detail"), "rolebinding/b") {
 		t.Error(r.raw)
 	}
 }

@@ -160,7 +160,11 @@ func (s *Server) mayCallForAdapter(ctx context.Context, name string, verbs []acc
 	if from.who.Kind != access.Adapter && s.againIfNot(ctx, may) {
 		return nil
 	}
-	return s.deny(ctx, t)
+	told := t
+	if !s.access.Decide(from.who, access.Target{Verb: access.Get, Kind: "Adapter", Network: t.Network}).Allowed {
+		told.Network = "" // as of an adapter that is not there
+	}
+	return s.denyAs(ctx, t, told)
 }
 
 // denial is a problem because of missing rights, for the audit log.
@@ -174,10 +178,13 @@ type denial struct {
 func (d *denial) Unwrap() error { return d.problem }
 
 // deny refuses something with what is missing.
-func (s *Server) deny(ctx context.Context, t access.Target) error {
+func (s *Server) deny(ctx context.Context, t access.Target) error { return s.denyAs(ctx, t, t) }
+
+// denyAs says less than the audit log gets to know.
+func (s *Server) denyAs(ctx context.Context, t, told access.Target) error {
 	who := principalOf(ctx)
 	s.metrics.denied.WithLabelValues("forbidden").Inc()
-	return &denial{problem: refuse(http.StatusForbidden, typeBlank, "%s", s.access.Decide(who, t).Reason), target: t}
+	return &denial{problem: refuse(http.StatusForbidden, typeBlank, "%s", s.access.Decide(who, told).Reason), target: t}
 }
 
 // permit decides whether the subject of the request may do something to
@@ -207,7 +214,19 @@ func (s *Server) permit(ctx context.Context, verb access.Verb, objects ...api.Ob
 		s.metrics.denied.WithLabelValues("hidden").Inc()
 		return &denial{problem: notFound(kindNamed(o), o.Meta().Name), target: t}
 	}
-	return s.deny(ctx, t)
+	return s.denyAs(ctx, t, s.told(who, o, t))
+}
+
+// told is what a refusal speaks of: the network of an enrolment token is that of
+// its device, which who asks may not know to be there.
+func (s *Server) told(who access.Principal, o api.Object, t access.Target) access.Target {
+	if _, ok := o.(*api.EnrollmentToken); !ok || t.Network == "" {
+		return t
+	}
+	if !s.access.Decide(who, access.Target{Verb: access.Get, Kind: t.Kind, Network: t.Network}).Allowed {
+		t.Network = ""
+	}
+	return t
 }
 
 func (s *Server) target(ctx context.Context, verb access.Verb, o api.Object) access.Target {

@@ -57,7 +57,7 @@ func TestValuesThatAreTaken(t *testing.T) {
 	}
 	for _, c := range cases {
 		r := w.do("POST", "/api/v1/"+c.path, w.admin, c.body)
-		if r.code != 409 || r.text("type") != typeTaken || r.pointers() != c.pointer || !strings.Contains(r.text("detail"), "generalnodes/g") {
+		if r.code != 409 || r.text("type") != typeTaken || r.pointers() != c.pointer || !strings.Contains(r.text("detail"), "generalnode/g ") {
 			t.Errorf("%s: %d %s", c.name, r.code, r.raw)
 		}
 	}

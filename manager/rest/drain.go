@@ -182,8 +182,11 @@ func (s *Server) limitSubject(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c) // counted by watchSlots
 		}
 		limit := limitOf(subject, maxRequestsPerAdapter, maxRequestsPerSubject)
-		if bodyLimit(c.Request().Method+" "+c.Path()) == maxPlanBytes { // each is held in memory
+		switch bodyLimit(c.Request().Method + " " + c.Path()) { // these are held in memory
+		case maxPlanBytes:
 			subject, limit = subject+" plans", maxPlans
+		case maxRestoreBytes:
+			subject, limit = subject+" restorations", 1
 		}
 		if !s.subjects.begin(subject, limit) {
 			return refuse(http.StatusTooManyRequests, typeBlank, "%s has too many requests in progress; wait for the answers, then go on", subject)

@@ -60,6 +60,24 @@ func TestFewPlansOfASubjectArriveAtATime(t *testing.T) {
 	}
 }
 
+// A restoration holds up to 512 MiB until all of it has been verified.
+func TestOneRestorationOfASubjectAtATime(t *testing.T) {
+	m := newMatrixWorld(t)
+	if !m.server.subjects.begin("admin restorations", 1) {
+		t.Fatal("it has begun")
+	}
+	restore := func() reply {
+		return m.do("POST", "/api/v1/restore?replace=true", m.admin, "no backup", with{"Content-Type", "application/octet-stream"})
+	}
+	if r := restore(); r.code != 429 || r.header.Get("Retry-After") == "" || r.header.Get("X-Content-Type-Options") != "nosniff" || r.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("while another is under way: %d %s %v", r.code, r.raw, r.header)
+	}
+	m.server.subjects.end("admin restorations")
+	if r := restore(); r.code != 400 {
+		t.Errorf("afterwards: %d %s", r.code, r.raw)
+	}
+}
+
 func TestNobodyTakesAllWatchesOfEvents(t *testing.T) {
 	w := &watchSlots{bySubject: map[string]int{}}
 	var held []slot

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/manager/access"
 	"github.com/cyphonic/cyphonic/manager/ipam"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
@@ -135,7 +136,7 @@ func (s *Server) planReferences(ctx context.Context, r *round, p *plan) (map[str
 			continue
 		}
 		got, err := r.load(ctx, kind, ref.Name)
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) || (err == nil && s.elsewhere(ctx, p, got.object)) {
 			faults = append(faults, api.FieldError{Pointer: ref.Pointer, Detail: fmt.Sprintf("there is no %s named %q; create it first", ref.Kind, ref.Name)})
 			continue
 		}
@@ -163,6 +164,13 @@ func (s *Server) planReferences(ctx context.Context, r *round, p *plan) (map[str
 		p.write(store.Put(key, keyspace.Encode(p.owner())))
 	}
 	return targets, nil
+}
+
+// elsewhere says that what is referred to is in another network, which makes the
+// change impossible, and that who asks for it may not see it there.
+func (s *Server) elsewhere(ctx context.Context, p *plan, target api.Object) bool {
+	network := s.networkOfObject(ctx, target)
+	return network != "" && network != s.networkOfObject(ctx, p.new) && !s.access.Decide(principalOf(ctx), s.target(ctx, access.Get, target)).Allowed
 }
 
 func (p *plan) reference(plural, name string) string {
@@ -288,7 +296,7 @@ func (p *plan) explain(err error) error {
 		if blame, ok := p.blame[failed.Condition.Key]; ok {
 			holder := "something else"
 			if owner, err := keyspace.Decode[keyspace.Owner](failed.Current.Value); err == nil {
-				holder, p.holder = owner.Kind+"/"+owner.Name, &owner
+				holder, p.holder = owner.String(), &owner
 			}
 			return blame(holder)
 		}

@@ -153,6 +153,8 @@ func (s *Server) handleError(err error, c echo.Context) {
 		return
 	}
 	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store") // as answer.write: what is not there may be there for another subject
+	h.Set("X-Content-Type-Options", "nosniff")
 	c.Response().WriteHeader(p.status)
 	if _, err := c.Response().Write(body); err != nil {
 		s.log.Debug("write an answer", "requestId", id, "err", err)

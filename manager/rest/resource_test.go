@@ -161,10 +161,10 @@ func TestWhatIsReferredToStays(t *testing.T) {
 	w := newWorld(t)
 	w.factory()
 	w.must(201, "POST", "/api/v1/generalnodes", gnBody("g", "f", "a1", "02:00:00:00:00:01"))
-	if r := w.must(409, "DELETE", "/api/v1/networks/f", ""); r.text("type") != typeReferenced || !strings.Contains(r.text("detail"), "generalnodes/g") {
+	if r := w.must(409, "DELETE", "/api/v1/networks/f", ""); r.text("type") != typeReferenced || !strings.Contains(r.text("detail"), "generalnode/g") {
 		t.Fatal(r.raw)
 	}
-	if r := w.must(409, "DELETE", "/api/v1/adapters/a1", ""); !strings.Contains(r.text("detail"), "generalnodes/g") {
+	if r := w.must(409, "DELETE", "/api/v1/adapters/a1", ""); !strings.Contains(r.text("detail"), "generalnode/g") {
 		t.Fatal(r.raw)
 	}
 	moved := w.must(200, "PUT", "/api/v1/generalnodes/g", gnBody("g", "f", "a2", "02:00:00:00:00:01"))

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -52,5 +53,56 @@ func TestOnlyTheSyncSaysWhichCommitWasApplied(t *testing.T) {
 	r := m.do("PUT", "/api/v1/gitsources/target/status", reporter, body(theirs))
 	if got := m.must(200, "GET", "/api/v1/gitsources/target", "").text("status.appliedCommit"); got != mine {
 		t.Errorf("%d: the applied commit is %s", r.code, got)
+	}
+}
+
+// Which devices there are, and in which network, is not for everybody who may
+// make enrolment tokens for some.
+func TestARefusedTokenTellsNothingAboutItsDevice(t *testing.T) {
+	m := newMatrixWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.chain.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	hannah := m.column("hall-editor").token
+	for _, path := range []string{"POST /api/v1/enrollmenttokens", "PUT /api/v1/enrollmenttokens/probe", "POST /api/v1/enrollmenttokens?dryRun=All"} {
+		method, path, _ := strings.Cut(path, " ")
+		ask := func(device string) reply {
+			return m.do(method, path, hannah, resource("EnrollmentToken", "probe", `{"subjectKind":"Node","subjectName":"`+device+`"}`))
+		}
+		there, absent := ask("yard-holder"), ask("nothing")
+		if there.code != absent.code || there.text("detail") != absent.text("detail") || strings.Contains(there.raw, "yard") {
+			t.Errorf("%s %s: %s, of one that is not there: %s", method, path, there.raw, absent.raw)
+		}
+	}
+	m.recorded(3, "subject=token/hannah&outcome=denied&kind=EnrollmentToken&network=yard") // the audit log knows
+}
+
+func TestAnAdapterThatMayNotBeSeenIsAsGoodAsAbsent(t *testing.T) {
+	m := newMatrixWorld(t)
+	hannah := m.column("hall-editor").token
+	at := func(adapter string) []reply {
+		spec := `{"network":"hall","adapter":"` + adapter + `","mac":"02:00:00:00:aa:01"}`
+		return []reply{
+			m.do("POST", "/api/v1/generalnodes", hannah, resource("GeneralNode", "probe", spec)),
+			m.do("PATCH", "/api/v1/generalnodes/hall-camera", hannah, `{"spec":{"adapter":"`+adapter+`"}}`, with{"Content-Type", mergePatchType}),
+			m.do("GET", "/api/v1/adapters/"+adapter+"/generalnodes", hannah, ""),
+			m.do("PUT", "/api/v1/adapters/"+adapter+"/generalnodes/x/status", hannah, `{}`),
+		}
+	}
+	there, absent := at("yard-1"), at("nothing")
+	for i, r := range there {
+		want := strings.ReplaceAll(absent[i].text("detail"), "nothing", "yard-1")
+		if r.code != absent[i].code || r.text("detail") != want || strings.Contains(strings.ReplaceAll(r.raw, "yard-1", ""), "yard") {
+			t.Errorf("request %d: %s, of one that is not there: %s", i, r.raw, absent[i].raw)
+		}
+	}
+	if r := m.do("POST", "/api/v1/generalnodes", m.admin, resource("GeneralNode", "probe", `{"network":"hall","adapter":"yard-1","mac":"02:00:00:00:aa:01"}`)); r.code != 400 || !strings.Contains(r.raw, "belongs to network yard") {
+		t.Errorf("who may see it is told what is wrong: %s", r.raw)
 	}
 }

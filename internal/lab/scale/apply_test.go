@@ -77,7 +77,7 @@ func (w *world) policyPlan() {
 		"apiVersion": api.Version, "kind": "AccessPolicy", "metadata": map[string]any{"name": policy.Metadata.Name}, "spec": policy.Spec,
 	})}}
 	var took []time.Duration
-	for range 10 {
+	for range w.samples.plans {
 		begin := time.Now()
 		plan, err := w.admin.Plan(w.t.Context(), request)
 		took = append(took, time.Since(begin))

@@ -19,8 +19,8 @@ const (
 	operators = 100
 	// sites is how many sites the fleet is spread over; each has a policy.
 	sites = 100
-	// maxWatchers bounds the adapters that follow their lists, a fifth of which
-	// connect at a time.
+	// maxWatchers bounds the adapters that follow their lists, connecting how
+	// many of them connect for the first time at once.
 	maxWatchers = 1000
 	connecting  = 32
 	// folder is how many resources are applied at once.
@@ -29,11 +29,22 @@ const (
 	changesPerSecond = 200
 	// writers is how many connections they are written by.
 	writers = 16
-	// gets is how many resources are read by name.
-	gets = 2000
-	// minPages is how many pages of each kind of list are read at least: a list
-	// that has fewer is read again.
-	minPages = 300
 	// patience bounds a start, a delivery and everything else that is waited for.
 	patience = 5 * time.Minute
 )
+
+// samples say how much is measured.
+type samples struct {
+	pages   int // of each kind of list, at least: a list that has fewer is read again
+	gets    int // of resources by name
+	plans   int // of a policy
+	seconds int // of changes to the adapters that follow
+}
+
+// samplesFor are fewer for a fleet that is measured with the other tests.
+func samplesFor(generalNodes int) samples {
+	if generalNodes <= smallFleet {
+		return samples{pages: 60, gets: 200, plans: 5, seconds: 3}
+	}
+	return samples{pages: 300, gets: 2000, plans: 20, seconds: 30}
+}

@@ -60,14 +60,14 @@ func (w *world) lists() {
 		{"page of 500, a phase that nothing has", url.Values{"limit": {"500"}, "fieldSelector": {"status.phase=Failed"}}, 0},
 	}
 	for _, c := range cases {
-		took, items := w.pages(c.query, minPages)
+		took, items := w.pages(c.query, w.samples.pages)
 		if items != c.items {
 			w.t.Errorf("%s: the list has %d items, not %d", c.what, items, c.items)
 		}
 		w.table.hold(w.t, "list: "+c.what+", p99", quantile(took, 0.99), pageBound, fmt.Sprintf(" (%s; %d pages)", spread(took), len(took)))
 	}
 	var took []time.Duration
-	for range gets {
+	for range w.samples.gets {
 		begin := time.Now()
 		w.do(http.StatusOK, http.MethodGet, "/api/v1/generalnodes/"+generalNodeName(rand.N(n)), "", nil)
 		took = append(took, time.Since(begin))

@@ -26,13 +26,9 @@ func TestScale(t *testing.T) {
 	_, ready := w.restart()
 	w.table.add("start until ready, with the fleet", show(ready))
 	w.resources("after that start", empty)
-	seconds := 30
-	if w.fleet.generalNodes <= smallFleet {
-		seconds = 5
-	}
 	w.lists()
 	w.applies()
-	w.watches(seconds)
+	w.watches()
 	w.resources("at the end", empty)
 }
 

@@ -216,7 +216,7 @@ func (c *crowd) delivered(changes []written) (acked, sent []time.Duration) {
 
 // watches measures a crowd: what it costs, how soon it knows, and what it does
 // when the manager is restarted.
-func (w *world) watches(seconds int) {
+func (w *world) watches() {
 	w.t.Helper()
 	before := w.memory()
 	begin := time.Now()
@@ -230,19 +230,19 @@ func (w *world) watches(seconds int) {
 			w.t.Fatalf("adapter %d received %d general nodes, not %d", f.adapter, f.items, want)
 		}
 	}
-	time.Sleep(2 * time.Second) // so that what was needed for connecting is free
+	time.Sleep(time.Second) // so that what was needed for connecting is free
 	after := w.memory()
 	w.table.add("memory per watch with its TLS connection, in use after garbage collection",
 		fmt.Sprintf("%d KiB", (after.live+after.stacks-before.live-before.stacks)/int64(n)>>10))
-	w.delivery(c, seconds)
+	w.delivery(c)
 	w.comeback(c)
 }
 
-func (w *world) delivery(c *crowd, seconds int) {
+func (w *world) delivery(c *crowd) {
 	w.t.Helper()
 	begin := time.Now()
 	var changes []written
-	w.profiled("watch", func() { changes = c.changes(changesPerSecond*seconds, 1, changesPerSecond, true) })
+	w.profiled("watch", func() { changes = c.changes(changesPerSecond*w.samples.seconds, 1, changesPerSecond, true) })
 	rate := float64(len(changes)) / time.Since(begin).Seconds()
 	acked, sent := c.delivered(changes)
 	var writes []time.Duration

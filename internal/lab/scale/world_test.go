@@ -17,17 +17,17 @@ import (
 
 	"github.com/cyphonic/cyphonic/api/client"
 	"github.com/cyphonic/cyphonic/internal/lab/control"
-	"github.com/cyphonic/cyphonic/internal/lab/overlay"
 )
 
 // world is a manager with a fleet, and who speaks to it.
 type world struct {
-	t     *testing.T
-	fleet *fleet
-	plane *control.Plane
-	http  *http.Client
-	admin *client.Client
-	table *table
+	t       *testing.T
+	fleet   *fleet
+	samples samples
+	plane   *control.Plane
+	http    *http.Client
+	admin   *client.Client
+	table   *table
 }
 
 func fleetSize(t *testing.T) int {
@@ -46,31 +46,9 @@ func fleetSize(t *testing.T) int {
 // newWorld starts a manager with nothing in it.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CYPHONIC_UNPRIVILEGED") == "1" {
-			t.Skip("needs root: network namespaces")
-		}
-		t.Fatal("needs root: network namespaces")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	built := os.Getenv("CYPHONIC_BIN")
-	if built == "" {
-		built = t.TempDir()
-		if _, err := overlay.BuildPrograms(ctx, built); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p, err := control.Start(ctx, control.Options{Programs: built, Managers: 1})
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, plane: p, fleet: newFleet(t, fleetSize(t)), http: &http.Client{Transport: p.Transport()}, table: &table{}}
+	p := control.ForTest(t, control.Options{Managers: 1})
+	n := fleetSize(t)
+	w := &world{t: t, fleet: newFleet(t, n), samples: samplesFor(n), plane: p, http: &http.Client{Transport: p.Transport()}, table: &table{}}
 	w.admin = w.client(p.Token())
 	return w
 }

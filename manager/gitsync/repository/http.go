@@ -36,9 +36,13 @@ func newHTTP(u *url.URL, s secret, b *budget) (conversation, error) {
 			return nil, faultf(ReasonCredentials, "%s holds no certificate in PEM", fileCA)
 		}
 	}
+	dial := dialServer(u)
+	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u}); err == nil && proxy != nil {
+		dial = dialAny()
+	}
 	carrier := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialContext(u.Hostname()),
+		DialContext:           dial,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   dialTimeout,
 		ResponseHeaderTimeout: headerTimeout,

@@ -55,7 +55,7 @@ func dialSSH(ctx context.Context, u *url.URL, source Source, s secret, b *budget
 		HostKeyAlgorithms: algorithmsOf(known, address),
 		Timeout:           dialTimeout,
 	}
-	conn, err := dialContext(u.Hostname())(ctx, "tcp", address)
+	conn, err := dialServer(u)(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -101,6 +101,7 @@ func (o EmbeddedOptions) config() *embed.Config {
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, o.Retention.String()
 	c.QuotaBackendBytes = o.QuotaBytes
 	c.MaxRequestBytes = maxValueBytes
+	c.SnapshotCount, c.SnapshotCatchUpEntries = logEntries, logKept
 	c.EnableGRPCGateway = false
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(slogCore{log: o.Log}))
 	return c

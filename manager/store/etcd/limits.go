@@ -44,6 +44,11 @@ const (
 	// quotaBytes bounds the database of the embedded server. When it is
 	// reached writes fail with store.ErrUnavailable until space is made.
 	quotaBytes = 8 << 30
+	// logEntries is after how many transactions the embedded server ends a part
+	// of its log, which it holds in memory until then and replays when it starts.
+	// logKept of them stay: there is no other member that would need them.
+	logEntries = 2000
+	logKept    = 100
 	// maxValueBytes bounds one request to the embedded server. Resources are
 	// at most 1 MiB.
 	maxValueBytes = 3 << 20
