@@ -57,7 +57,7 @@ bench: ## Run all benchmarks
 GENERALNODES ?= 1000000
 
 .PHONY: scale
-scale: install-deps build ## Measure a manager that holds 1,000,000 general nodes (ten minutes, 12 GiB of memory, 20 GiB of disk)
+scale: install-deps build ## Measure a manager that holds 1,000,000 general nodes (five minutes, 10 GiB of memory, 10 GiB of disk)
 	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" HOME="$$HOME" CYPHONIC_BIN="$(CURDIR)/bin" CYPHONIC_SCALE_GENERALNODES=$(GENERALNODES) \
 		go test -count=1 -timeout 90m -v -run 'TestScale$$' ./internal/lab/scale
 

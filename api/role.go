@@ -27,6 +27,9 @@ func PseudoKinds() []string {
 	return []string{"Audit", "Backup", "Restore", "Metrics", "Plan", "Reachability"}
 }
 
+// BuiltInRoles are the names of the roles that every installation begins with.
+func BuiltInRoles() []string { return []string{"admin", "editor", "viewer"} }
+
 func (*Role) KindName() string     { return "Role" }
 func (r *Role) Meta() *ObjectMeta  { return &r.Metadata }
 func (r *Role) SetType()           { r.ApiVersion, r.Kind = Version, r.KindName() }

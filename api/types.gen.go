@@ -1390,7 +1390,7 @@ type RoleList struct {
 
 // RoleRule Allows each of the verbs on each of the kinds in each of the networks.
 type RoleRule struct {
-	// Kinds Kinds of resources, one of Audit, Backup, Restore, Metrics, Plan and Reachability, or * for all.
+	// Kinds Kinds of resources, one of Audit, Backup, Restore, Metrics, Plan and Reachability, or * for all; Backup and Restore are among all only if the verbs are * too.
 	Kinds []string `json:"kinds"`
 
 	// Networks Names of networks; none, or *: all. Resources that belong to no network need *.

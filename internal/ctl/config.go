@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
@@ -75,7 +76,7 @@ func (c *command) loadContext() (loadedContext, error) {
 	}
 	chosen, ok := config.context(name)
 	if !ok {
-		return loadedContext{}, &usageError{fmt.Errorf("%s: there is no context %q: choose with --context one of %q; `cyphonicctl init` writes a file with one", path, name, config.names())}
+		return loadedContext{}, &usageError{fmt.Errorf("%s: there is no context %q: %s; choose with --context, or let `cyphonicctl init` write a file with one", path, name, config.choices())}
 	}
 	return loadedContext{*chosen, path}, nil
 }
@@ -94,6 +95,14 @@ func (c configuration) names() (names []string) {
 		names = append(names, context.Name)
 	}
 	return names
+}
+
+// choices says which contexts there are.
+func (c configuration) choices() string {
+	if len(c.Contexts) == 0 {
+		return "there is none"
+	}
+	return "there are " + strings.Join(c.names(), ", ")
 }
 
 func readConfiguration(path string) (configuration, error) {

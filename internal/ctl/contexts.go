@@ -119,7 +119,7 @@ func (c *command) useContextCommand() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := c.changeConfig(func(config *configuration) error {
 				if _, ok := config.context(args[0]); !ok {
-					return &usageError{fmt.Errorf("there is no context %q: there are %q", args[0], config.names())}
+					return &usageError{fmt.Errorf("there is no context %q: %s", args[0], config.choices())}
 				}
 				config.CurrentContext = args[0]
 				return nil
@@ -258,7 +258,7 @@ func (c *command) deleteContextCommand() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := c.changeConfig(func(config *configuration) error {
 				if _, ok := config.context(args[0]); !ok {
-					return &usageError{fmt.Errorf("there is no context %q: there are %q", args[0], config.names())}
+					return &usageError{fmt.Errorf("there is no context %q: %s", args[0], config.choices())}
 				}
 				config.Contexts = slices.DeleteFunc(config.Contexts, func(m managerContext) bool { return m.Name == args[0] })
 				if config.CurrentContext == args[0] {

@@ -38,7 +38,7 @@ func (c *command) waitCommand() *cobra.Command {
 		Example: `  cyphonicctl wait gn cam1 cam2 --for=phase=Up --timeout 60s
   cyphonicctl wait gitsource/fleet --for=condition=InSync
   cyphonicctl wait gn -l site=hall-1 --for=delete
-  cyphonicctl wait adapter/gateway-a --for=jsonpath='{.status.phase}'=Up`,
+  cyphonicctl wait gn/cam1 --for=jsonpath='{.status.virtualIPv4}'=100.96.0.3`,
 		Args:              cobra.MinimumNArgs(1),
 		Annotations:       formats("table,name"),
 		ValidArgsFunction: c.completeTargets,

@@ -19,9 +19,13 @@ func Check(resources []Resource) []*FileError {
 	return t.faults
 }
 
-// CheckComplete returns a fault for each reference to something that is not among the resources. Only resources that shall be a whole installation need none.
+// CheckComplete returns a fault for each reference to something that is neither among the resources nor there from the beginning. Only resources that shall be a
+// whole installation need none.
 func CheckComplete(resources []Resource) (faults []*FileError) {
 	named := map[string]bool{}
+	for _, role := range api.BuiltInRoles() {
+		named["Role/"+role] = true
+	}
 	for _, r := range resources {
 		named[r.Object.KindName()+"/"+r.Object.Meta().Name] = true
 	}

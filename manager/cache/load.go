@@ -18,7 +18,7 @@ import (
 // time. Either way the subscribers go on.
 func (c *Cache) load(ctx context.Context) error {
 	start := time.Now()
-	l := &loading{cache: c, tables: make(map[string]*table)}
+	l := &loading{cache: c, began: c.now(), tables: make(map[string]*table)}
 	if err := l.read(ctx); err != nil {
 		return fmt.Errorf("read all resources: %w", err)
 	}
@@ -35,6 +35,7 @@ func (c *Cache) load(ctx context.Context) error {
 // loading is one read of everything, beside what is served meanwhile.
 type loading struct {
 	cache    *Cache
+	began    time.Time // what the store had then, is read
 	tables   map[string]*table
 	revision int64
 	items    int
@@ -129,6 +130,9 @@ func (l *loading) install() {
 		close(c.ready)
 	}
 	c.tables = l.tables
+	if l.began.After(c.currentAt) {
+		c.currentAt = l.began
+	}
 	for _, change := range changes {
 		c.record(change.plural, change.Change)
 	}

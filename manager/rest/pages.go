@@ -85,6 +85,18 @@ func (s *Server) current(ctx context.Context, plural string) (view cache.View, n
 // staleNote returns what an answer out of the cache has to say while the store
 // does not answer. It fails if the cache was never filled.
 func (s *Server) staleNote() (func(*answer), error) {
+	header, err := s.staleHeader()
+	if err != nil {
+		return nil, err
+	}
+	return func(a *answer) {
+		for name := range header {
+			a.note(name, header.Get(name))
+		}
+	}, nil
+}
+
+func (s *Server) staleHeader() (http.Header, error) {
 	select {
 	case <-s.cache.Ready():
 	default:
@@ -92,9 +104,9 @@ func (s *Server) staleNote() (func(*answer), error) {
 	}
 	s.metrics.stale.Inc()
 	since := s.cache.CurrentAt().UTC().Format(time.RFC3339)
-	return func(a *answer) {
-		a.note("Warning", `110 - "the database is not reachable; this is the state of `+since+`"`)
-		a.note("Cyphonic-Stale-Since", since)
+	return http.Header{
+		"Warning":              {`110 - "the database is not reachable; this is the state of ` + since + `"`},
+		"Cyphonic-Stale-Since": {since},
 	}, nil
 }
 

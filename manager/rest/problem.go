@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ type problem struct {
 	// retryAfter is after how many seconds the request may be repeated; 429 and
 	// 503 say so always, and at least one.
 	retryAfter int
+	header     http.Header // further headers of the answer; may be nil
 }
 
 // Error returns the detail.
@@ -132,6 +134,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 		return
 	}
 	h := c.Response().Header()
+	maps.Copy(h, p.header)
 	switch p.status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="cyphonic"`)

@@ -119,12 +119,28 @@ func (s *Server) get(ctx context.Context, plural, name string) (*answer, error) 
 	return answerObject(http.StatusOK, got.object)
 }
 
-// getStale is get from the cache.
+// getStale is get from the cache. Also that something is not there, or may not
+// be seen, is said of the past only.
 func (s *Server) getStale(ctx context.Context, kind api.Kind, name string) (*answer, error) {
-	note, err := s.staleNote()
+	header, err := s.staleHeader()
 	if err != nil {
 		return nil, err
 	}
+	a, err := s.getCached(ctx, kind, name)
+	if err != nil {
+		var p *problem
+		if errors.As(err, &p) {
+			p.header = header
+		}
+		return nil, err
+	}
+	for field := range header {
+		a.note(field, header.Get(field))
+	}
+	return a, nil
+}
+
+func (s *Server) getCached(ctx context.Context, kind api.Kind, name string) (*answer, error) {
 	item, ok := s.cache.View(kind.Plural).Get(name)
 	if !ok {
 		return nil, s.hidden(ctx, kind, name, store.ErrNotFound)
@@ -136,12 +152,7 @@ func (s *Server) getStale(ctx context.Context, kind api.Kind, name string) (*ans
 	if err := s.permit(ctx, access.Get, o); err != nil {
 		return nil, err
 	}
-	a, err := answerObject(http.StatusOK, o)
-	if err != nil {
-		return nil, err
-	}
-	note(a)
-	return a, nil
+	return answerObject(http.StatusOK, o)
 }
 
 // observed fills in the parts of the status that are not stored, because they

@@ -83,6 +83,10 @@ func TestReadsWhileTheStoreIsAway(t *testing.T) {
 	for _, path := range []string{"/api/v1/adapters", "/api/v1/adapters/a1", "/api/v1/adapters/a1/status", "/api/v1/adapters/a1/generalnodes"} {
 		w.stale(w.do("GET", path, w.admin, ""), before)
 	}
+	// That something is not there is known of the past only, too.
+	if gone := w.do("GET", "/api/v1/adapters/nobody", w.admin, ""); gone.code != 404 || gone.header.Get("Cyphonic-Stale-Since") == "" || gone.header.Get("Warning") == "" {
+		t.Errorf("an absent resource: %d %v", gone.code, gone.header)
+	}
 	if waited := time.Since(start); waited > 2*readPatience {
 		t.Errorf("four reads of a known outage took %v", waited)
 	}

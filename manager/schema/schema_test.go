@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -212,5 +213,16 @@ func TestEnsureEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	if err := Ensure(ctx, options(s)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Manifests may refer to the roles that are there from the beginning; package api says which.
+func TestTheRolesAreThoseThatTheAPINames(t *testing.T) {
+	var names []string
+	for _, b := range builtIns() {
+		names = append(names, b.name)
+	}
+	if !slices.Equal(names, api.BuiltInRoles()) {
+		t.Errorf("the migration makes %v, the API names %v", names, api.BuiltInRoles())
 	}
 }

@@ -17,6 +17,10 @@ func TestWithoutQuorumReadsSayThatTheyAreStaleAndWritesAreRefused(t *testing.T) 
 	if r := s.do(t.Context(), http.MethodPut, "/api/v1/roles/before", "", register("before", "v")); r.status != http.StatusCreated {
 		t.Fatalf("%d %s", r.status, r.body)
 	}
+	// A list is of now: after it the manager's memory has what was written.
+	if r := s.do(t.Context(), http.MethodGet, "/api/v1/roles", "", nil); r.status != http.StatusOK || r.stale() {
+		t.Fatalf("%d %v", r.status, r.header)
+	}
 	p.Members[1].Kill()
 	p.Members[2].Kill()
 	lost := time.Now()
@@ -26,6 +30,9 @@ func TestWithoutQuorumReadsSayThatTheyAreStaleAndWritesAreRefused(t *testing.T) 
 	}
 	if !read.stale() || !strings.HasPrefix(read.header.Get("Warning"), "110 ") {
 		t.Errorf("the read does not say that it is stale: %v", read.header)
+	}
+	if since, err := time.Parse(time.RFC3339, read.header.Get("Cyphonic-Stale-Since")); err != nil || time.Since(since) > time.Minute {
+		t.Errorf("the read is stale since %q", read.header.Get("Cyphonic-Stale-Since"))
 	}
 	t.Logf("first read answered %s after the loss", time.Since(lost).Round(time.Millisecond))
 	again := time.Now()

@@ -17,9 +17,6 @@ const (
 	// is what the next keys are first supposed to begin with.
 	scopePages = 8
 	scopeStart = 4
-	// countable is how many keys behind those of a page etcd may count: a few
-	// milliseconds, during which it writes nothing.
-	countable = 50_000
 	// minTTL is the shortest life of a key or of a leader's office: etcd has
 	// whole seconds.
 	minTTL = time.Second

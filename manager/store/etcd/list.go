@@ -2,8 +2,8 @@ package etcd
 
 import (
 	"context"
+	"strings"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/cyphonic/cyphonic/manager/store"
@@ -12,23 +12,13 @@ import (
 // List returns the keys below a prefix, read page by page at one revision.
 // Each page has a time limit of its own: a long list takes long.
 func (s *Store) List(ctx context.Context, prefix string, o store.ListOptions) (store.Listing, error) {
-	w := newWalk(prefix, o)
-	w.countable = countable
-	return s.list(ctx, prefix, o, w)
-}
-
-func (s *Store) list(ctx context.Context, prefix string, o store.ListOptions, w *walk) (store.Listing, error) {
 	out := store.Listing{Revision: o.Revision}
+	w := newWalk(prefix, o.After)
 	for page := firstPage; ; {
-		end := w.until()
-		whole := end == w.end
 		if o.Limit > 0 {
-			page = min(page, o.Limit-len(out.Entries))
-			if !whole || page == 0 { // one more says whether there is more
-				page++
-			}
+			page = min(largestPage, o.Limit-len(out.Entries))
 		}
-		r, err := s.page(ctx, w.from, end, page, out.Revision, o.KeysOnly)
+		r, err := s.page(ctx, w.from, w.to(), page, out.Revision, o.KeysOnly)
 		if err != nil {
 			return store.Listing{}, classify(ctx, "list "+prefix, err)
 		}
@@ -40,16 +30,31 @@ func (s *Store) list(ctx context.Context, prefix string, o store.ListOptions, w 
 			bytes += len(kv.Key) + len(kv.Value)
 			out.Entries = append(out.Entries, entryOf(kv))
 		}
-		switch more := r.More && len(r.Kvs) > 0; {
-		case o.Limit > 0 && (len(out.Entries) > o.Limit || len(out.Entries) == o.Limit && more):
-			out.Entries, out.More = out.Entries[:o.Limit], true
-			return out, nil
-		case whole && !more:
+		if more := w.advance(r, page); !more {
 			return out, nil
 		}
-		w.advance(r.Kvs, r.Count, r.More, end)
+		if o.Limit > 0 && len(out.Entries) >= o.Limit {
+			out.More, err = s.any(ctx, w, out.Revision)
+			return out, classifyIf(ctx, "list "+prefix, err)
+		}
 		if len(r.Kvs) > 0 {
 			page = nextPage(bytes, len(r.Kvs))
+		}
+	}
+}
+
+// any says whether a walk would find more.
+func (s *Store) any(ctx context.Context, w walk, revision int64) (bool, error) {
+	for {
+		r, err := s.page(ctx, w.from, w.to(), 1, revision, true)
+		if err != nil {
+			return false, err
+		}
+		if len(r.Kvs) > 0 {
+			return true, nil
+		}
+		if more := w.advance(r, 1); !more {
+			return false, nil
 		}
 	}
 }
@@ -72,75 +77,60 @@ func nextPage(bytes, keys int) int {
 	return min(max(pageBytes*keys/max(bytes, 1), 1), largestPage)
 }
 
-// walk chooses the ranges in which a list is read. For each page etcd counts
-// all keys of the range behind it, and nothing is written meanwhile: reading a
-// million keys in pages of one range costs the square of their number. So a
-// long list is read in narrow ranges: those of the keys that have the first
-// depth bytes of where it has come to in common. How deep is right shows as the
-// list is read.
+// walk goes through the keys below a prefix. etcd counts, for each page, all
+// the keys up to the end of the range that it is asked for, so that reading a
+// million keys by pages up to the end of the prefix costs the square of that.
+// The walk asks for ranges that are about as large as a page: those of the keys
+// that begin like the last one did, for as many characters (scope) as seem right.
 type walk struct {
-	from, end string
-	countable int64 // so many keys behind a page do not matter
-	depth     int   // 0: the range goes to the end
-	stride    int   // by how much depth shrinks when there is nothing
+	prefix string // what all keys begin with
+	scope  string // what the keys that are read now begin with; at least the prefix
+	from   string // the first key to read
 }
 
-// endless is the end of a range without one.
-const endless = "\x00"
-
-func newWalk(prefix string, o store.ListOptions) *walk {
-	w := &walk{from: prefix, end: clientv3.GetPrefixRangeEnd(prefix), stride: 1}
-	if o.After >= prefix {
-		w.from = o.After + "\x00"
-		if o.Limit == 0 || o.Limit >= firstPage { // what goes on in large pages is long
-			w.depth = len(o.After)
-		}
-	}
-	if w.end != endless && w.from >= w.end {
-		w.from, w.depth = w.end, 0 // nothing is left; the read is for the revision
+// newWalk begins after a key; "" is before all.
+func newWalk(prefix, after string) walk {
+	w := walk{prefix: prefix, scope: prefix, from: prefix}
+	switch end := clientv3.GetPrefixRangeEnd(prefix); {
+	case after < prefix:
+	case end != "\x00" && after >= end:
+		w.from = end // nothing is left; the read is for the revision
+	default:
+		w.from = after + "\x00"
+		w.scope = after[:max(len(prefix), len(after)-scopeStart)]
 	}
 	return w
 }
 
-// common is what the keys of the next range have in common.
-func (w *walk) common() string { return w.from[:min(w.depth, len(w.from))] }
+// to is the end of the range to read.
+func (w *walk) to() string { return clientv3.GetPrefixRangeEnd(w.scope) }
 
-// until is where the next range ends.
-func (w *walk) until() string {
-	if w.depth <= 0 {
-		return w.end
+// advance takes over a page and says whether there may be more.
+func (w *walk) advance(r *clientv3.GetResponse, limit int) bool {
+	if !r.More || len(r.Kvs) == 0 {
+		return w.widen()
 	}
-	end := clientv3.GetPrefixRangeEnd(w.common())
-	if end == endless || (w.end != endless && end >= w.end) {
-		return w.end
-	}
-	return end
-}
-
-// advance goes on after a page of a range that had count keys and went to end.
-func (w *walk) advance(kvs []*mvccpb.KeyValue, count int64, more bool, end string) {
-	switch {
-	case more && len(kvs) > 0:
-		first, last := string(kvs[0].Key), string(kvs[len(kvs)-1].Key)
-		w.from, w.stride = last+"\x00", 1
-		if count > w.countable {
-			w.depth = min(shared(first, last)+1, len(last))
+	first, last := string(r.Kvs[0].Key), string(r.Kvs[len(r.Kvs)-1].Key)
+	w.from = last + "\x00"
+	if r.Count > scopePages*int64(limit) {
+		n := 0
+		for n < len(first) && n < len(last) && first[n] == last[n] {
+			n++
 		}
-		return
-	case len(kvs) == 0:
-		w.depth = len(w.common()) - w.stride
-		w.stride *= 2
-	case count*2 < w.countable:
-		w.depth, w.stride = len(w.common())-1, 1
+		w.scope = last[:max(len(w.scope), min(n+1, len(last)))]
 	}
-	w.from = end
+	return true
 }
 
-// shared is how many bytes two keys begin with in common.
-func shared(a, b string) int {
-	n := 0
-	for n < min(len(a), len(b)) && a[n] == b[n] {
-		n++
+// widen goes on behind the scope, with one that is a character shorter.
+func (w *walk) widen() bool {
+	if len(w.scope) <= len(w.prefix) || w.to() == "\x00" {
+		return false
 	}
-	return n
+	w.from = w.to()
+	w.scope = w.scope[:len(w.scope)-1]
+	for len(w.scope) > len(w.prefix) && !strings.HasPrefix(w.from, w.scope) {
+		w.scope = w.scope[:len(w.scope)-1]
+	}
+	return strings.HasPrefix(w.from, w.prefix)
 }

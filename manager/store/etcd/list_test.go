@@ -1,93 +1,139 @@
 package etcd
 
 import (
+	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"pgregory.net/rapid"
 
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
-// oddKeys are keys of every shape, in their order: long and short ones, ones
-// that begin like others, deep and flat ones, bytes at the ends of the alphabet.
-func oddKeys(random *rand.Rand, prefix string, n int) []string {
-	var keys []string
-	for range n {
-		key := prefix
-		for range 1 + random.IntN(4) {
-			switch random.IntN(5) {
-			case 0:
-				key += fmt.Sprintf("device-%05d", random.IntN(3000))
-			case 1:
-				key += string([]byte{byte(random.IntN(256))})
-			case 2:
-				key += "\xff\xff"
-			case 3:
-				key += fmt.Sprintf("%d/", random.IntN(20))
-			default:
-				key += "a/b"
-			}
+// answer does what etcd does with a range.
+func answer(keys []string, from, to string, limit int) *clientv3.GetResponse {
+	r := new(clientv3.GetResponse)
+	for _, k := range keys {
+		if k < from || (to != "\x00" && k >= to) {
+			continue
 		}
-		keys = append(keys, key)
+		r.Count++
+		if len(r.Kvs) < limit {
+			r.Kvs = append(r.Kvs, &mvccpb.KeyValue{Key: []byte(k)})
+		}
 	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
+	r.More = r.Count > int64(len(r.Kvs))
+	return r
 }
 
-// However a list is cut into ranges, it has every key once and in order.
-func TestNarrowRangesMissNothing(t *testing.T) {
-	e, err := StartEmbedded(t.Context(), t.TempDir(), quiet())
+func walked(keys []string, w walk, limit int) (got []string, counted, requests int) {
+	for more := true; more; {
+		r := answer(keys, w.from, w.to(), limit)
+		for _, kv := range r.Kvs {
+			got = append(got, string(kv.Key))
+		}
+		counted += int(r.Count)
+		requests++
+		more = w.advance(r, limit)
+	}
+	return got, counted, requests
+}
+
+func TestAWalkMissesNothing(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		keys := rapid.SliceOfNDistinct(rapid.StringMatching(`/[pq]/?[ab\x{0}\x{7f}ÿ]{0,5}`), 0, 60, rapid.ID).Draw(rt, "keys")
+		if rapid.Bool().Draw(rt, "bytes") {
+			keys = append(keys, "/p/\xff", "/p/\xff\xff", "/p/\xff\xff\xffa")
+		}
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+		prefix := rapid.SampledFrom([]string{"/p/", "/p", "/p/a", "/none/", "/p/\xff", "\xff"}).Draw(rt, "prefix")
+		after := rapid.OneOf(rapid.SampledFrom(append(keys, "")), rapid.StringMatching(`/[pq]/[ab]{0,4}`)).Draw(rt, "after")
+		var want []string
+		for _, k := range keys {
+			if strings.HasPrefix(k, prefix) && k > after {
+				want = append(want, k)
+			}
+		}
+		got, _, requests := walked(keys, newWalk(prefix, after), rapid.IntRange(1, 5).Draw(rt, "limit"))
+		if !slices.Equal(got, want) {
+			rt.Fatalf("after %q: got %q, want %q", after, got, want)
+		}
+		if requests > 10*(len(keys)+10) {
+			rt.Fatalf("%d requests for %d keys", requests, len(keys))
+		}
+	})
+}
+
+// Reading everything must not cost the square of the number of keys.
+func TestAWalkCountsLittle(t *testing.T) {
+	const n, limit = 100_000, 500
+	for what, format := range map[string]string{
+		"numbers": "/p/resources/generalnodes/camera-%07d", "long common end": "/p/%07d.factory.example.org/with/a/long/end",
+	} {
+		var keys []string
+		for i := range n {
+			keys = append(keys, fmt.Sprintf(format, i))
+		}
+		w, total, counted, requests := newWalk("/p/", ""), 0, 0, 0
+		for more := true; more; requests++ { // as above, but finding the keys fast
+			from, _ := slices.BinarySearch(keys, w.from)
+			to, _ := slices.BinarySearch(keys, w.to())
+			r := &clientv3.GetResponse{Count: int64(to - from), More: to-from > limit}
+			for _, k := range keys[from:min(to, from+limit)] {
+				r.Kvs = append(r.Kvs, &mvccpb.KeyValue{Key: []byte(k)})
+			}
+			total, counted = total+len(r.Kvs), counted+int(r.Count)
+			more = w.advance(r, limit)
+		}
+		t.Logf("%s: %d keys counted and %d requests for %d keys", what, counted, requests, total)
+		if total != n || counted > 12*n || requests > 4*n/limit {
+			t.Errorf("%s: %d keys counted and %d requests for %d of %d keys", what, counted, requests, total, n)
+		}
+	}
+}
+
+// BenchmarkList reads 200,000 keys, as a whole and page by page.
+func BenchmarkList(b *testing.B) {
+	e, err := StartEmbedded(context.Background(), b.TempDir(), quiet())
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
 	defer e.Close()
 	s := NewStore(e.Client())
-	random := rand.New(rand.NewPCG(1, 2))
-	const prefix = "/odd/"
-	keys := oddKeys(random, prefix, 4000)
-	for part := range slices.Chunk(append(slices.Clone(keys), "/od", "/odc", "/odd0"), store.MaxWrites) {
+	const n = 200_000
+	for i := 0; i < n; i += store.MaxWrites {
 		var tx store.Transaction
-		for _, key := range part {
-			tx.Writes = append(tx.Writes, store.Put(key, nil))
+		for j := i; j < min(n, i+store.MaxWrites); j++ {
+			tx.Writes = append(tx.Writes, store.Put(fmt.Sprintf("/p/camera-%07d", j), make([]byte, 600)))
 		}
-		if _, err := s.Commit(t.Context(), tx); err != nil {
-			t.Fatal(err)
+		if _, err := s.Commit(context.Background(), tx); err != nil {
+			b.Fatal(err)
 		}
 	}
-	for range 60 {
-		o := store.ListOptions{KeysOnly: random.IntN(2) == 0, Limit: []int{0, 1, 17, 1000, 1500, len(keys)}[random.IntN(6)]}
-		if random.IntN(4) > 0 {
-			o.After = keys[random.IntN(len(keys))]
-			if random.IntN(3) == 0 {
-				o.After += string([]byte{byte(random.IntN(256))})
+	for _, limit := range []int{0, 1000, 10_000} {
+		b.Run(fmt.Sprintf("limit=%d", limit), func(b *testing.B) {
+			for b.Loop() {
+				total := 0
+				o := store.ListOptions{Limit: limit}
+				for more := true; more; {
+					l, err := s.List(context.Background(), "/p/", o)
+					if err != nil {
+						b.Fatal(err)
+					}
+					total += len(l.Entries)
+					o.After, more = l.Entries[len(l.Entries)-1].Key, l.More
+				}
+				if total != n {
+					b.Fatal(total)
+				}
 			}
-		}
-		w := newWalk(prefix, o)
-		w.countable = int64(random.IntN(300))
-		l, err := s.list(t.Context(), prefix, o, w)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := keys[min(len(keys), searchAfter(keys, o.After)):]
-		more := o.Limit > 0 && len(want) > o.Limit
-		if more {
-			want = want[:o.Limit]
-		}
-		var got []string
-		for _, entry := range l.Entries {
-			got = append(got, entry.Key)
-		}
-		if !slices.Equal(got, want) || l.More != more || l.Revision == 0 {
-			t.Fatalf("after %q, limit %d: %d keys of %d, more: %v, not %v", o.After, o.Limit, len(got), len(want), l.More, more)
-		}
+			b.ReportMetric(float64(b.Elapsed())/float64(time.Microsecond)/float64(n)/float64(b.N), "µs/key")
+		})
 	}
-}
-
-func searchAfter(keys []string, after string) int {
-	i, found := slices.BinarySearch(keys, after)
-	if found {
-		i++
-	}
-	return i
 }
