@@ -298,9 +298,11 @@ func FuzzListFile(f *testing.F) {
 	}
 	f.Add(good)
 	f.Add([]byte(fmt.Sprint(listMagic, "\x01")))
+	// Workers are processes of their own: the same list is in other bytes there, but it is the only one that was ever sealed with this key.
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := file.open(b); err == nil && !bytes.Equal(b, good) {
-			t.Errorf("%x was read", b)
+		saved, err := file.open(b)
+		if err == nil && (len(saved.items) != 1 || saved.items[0].Metadata.Name != "cam1" || !saved.confirmed.Equal(time.Unix(1, 0))) {
+			t.Errorf("%x was read as %+v", b, saved)
 		}
 	})
 }
