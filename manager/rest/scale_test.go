@@ -93,9 +93,6 @@ func (w *world) inParallel(f func(i int)) time.Duration {
 // general nodes. With CYPHONIC_SCALE_DEVICES set it holds the times against
 // what is promised for a machine on which nothing else runs.
 func TestAFolderAmongManyDevices(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a while")
-	}
 	strict := os.Getenv("CYPHONIC_SCALE_DEVICES") != ""
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = parallel
 	defer func() { http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 0 }()

@@ -14,9 +14,6 @@ import (
 )
 
 func TestScale(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a while")
-	}
 	w := newWorld(t)
 	defer w.publish()
 	empty := w.memory()
