@@ -15,7 +15,7 @@ FAULTTIME ?= 600
 .PHONY: help
 help: ## Print this list
 	@printf 'CYPHONIC: an overlay network for nodes and for devices that cannot be changed.\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: install-deps build ## Build everything, show a whole network working, clean up (under two minutes)
@@ -28,6 +28,32 @@ lab: install-deps build ## Start the demo's network, leave it running and print 
 .PHONY: lab-down
 lab-down: bin/cyphonic-lab ## Remove the network that `make lab` left running
 	@$(SUDO) bin/cyphonic-lab down
+
+# Further options of the cloud, as in OPTIONS='--design public --router bird --replicas 2'.
+OPTIONS ?=
+
+.PHONY: lab-cloud
+lab-cloud: install-deps build ## Start three hosts with replicas of all services behind a BGP router, leave them running (OPTIONS)
+	@$(SUDO) bin/cyphonic-lab cloud up $(OPTIONS)
+
+.PHONY: lab-cloud-down
+lab-cloud-down: bin/cyphonic-lab ## Remove the cloud that `make lab-cloud` left running
+	@$(SUDO) bin/cyphonic-lab cloud down
+
+# Runs of `make eval-drain` for each waiting time, and its requests per second.
+RUNS ?= 10
+RATE ?= 300
+EVALUATION = $(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" HOME="$$HOME" CYPHONIC_BIN="$(CURDIR)/bin" CYPHONIC_EVALUATION="$(CURDIR)/docs/evaluation"
+
+.PHONY: eval-drain
+eval-drain: install-deps build ## Count errors of 54,230 requests while replicas leave, waiting 0, 1, 2, 5, 10 s, RUNS times each (10: four hours)
+	@$(EVALUATION) CYPHONIC_DRAIN_REQUESTS=54230 CYPHONIC_DRAIN_WAITS=kill,0,1,2,5,10 CYPHONIC_DRAIN_RUNS=$(RUNS) CYPHONIC_DRAIN_RATE=$(RATE) \
+		go test -count=1 -timeout 12h -v -run 'TestErrorsByWaitingTime$$' ./internal/lab/cloudtest
+
+.PHONY: eval-load
+eval-load: install-deps build ## Measure cores by load, 100 … 600 requests/s and on to saturation, with 1, 2, 3 replicas, and 10,000 logins at once
+	@$(EVALUATION) CYPHONIC_LOAD_RATE=3000 CYPHONIC_LOAD_SECONDS=20 \
+		go test -count=1 -timeout 2h -v -run 'TestTenThousandConnectionsAtOnce$$|TestCoresByLoad$$|TestHash' ./internal/lab/cloudtest
 
 .PHONY: figures
 figures: install-deps build ## Measure tunnel set-up, RTT and throughput in the lab and print a table
@@ -73,6 +99,14 @@ release-api: generate ## Make the API as it is now the one that later changes mu
 build: ## Build all programs into bin/
 	@mkdir -p bin
 	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+
+# Tag of the images, and the processors that they are for.
+TAG ?= dev
+PLATFORMS ?= amd64,arm64
+
+.PHONY: images
+images: ## Build the container images as OCI archives in build/images, without a daemon or a base image
+	@go run ./manifests/images/build-images -out build/images -tag $(TAG) -platforms $(PLATFORMS)
 
 .PHONY: clean
 clean: ## Remove what was built or measured

@@ -121,7 +121,8 @@ func boundsOf(schema string) map[string]bound {
 		}
 	case "CloudServiceStatus":
 		return map[string]bound{
-			"conditions": {0, 16, 0},
+			"announcedBy": {253, 256, 0},
+			"conditions":  {0, 16, 0},
 		}
 	case "EnrollmentTokenSpec":
 		return map[string]bound{
@@ -197,6 +198,59 @@ func boundsOf(schema string) map[string]bound {
 			"resource": {256, 0, 0},
 			"pointer":  {1024, 0, 0},
 			"message":  {1024, 0, 0},
+		}
+	case "BGPPeerSpec":
+		return map[string]bound{
+			"peerAddress":     {45, 0, 0},
+			"localAddress":    {45, 0, 0},
+			"hosts":           {253, 256, 0},
+			"passwordSecret":  {63, 0, 0},
+			"addressFamilies": {0, 2, 0},
+		}
+	case "BGPPeerStatus":
+		return map[string]bound{
+			"sessions":   {0, 256, 0},
+			"conditions": {0, 16, 0},
+		}
+	case "BGPSession":
+		return map[string]bound{
+			"host":   {253, 0, 0},
+			"reason": {256, 0, 0},
+		}
+	case "BGPAdvertisementSpec":
+		return map[string]bound{
+			"services":         {63, 64, 0},
+			"peers":            {63, 64, 0},
+			"hosts":            {253, 256, 0},
+			"communities":      {32, 32, 0},
+			"largeCommunities": {32, 32, 0},
+		}
+	case "BGPAdvertisementStatus":
+		return map[string]bound{
+			"prefixes":   {0, 256, 0},
+			"conditions": {0, 16, 0},
+		}
+	case "AdvertisedPrefix":
+		return map[string]bound{
+			"prefix": {49, 0, 0},
+			"hosts":  {253, 256, 0},
+		}
+	case "ReplicaMeta":
+		return map[string]bound{
+			"name":            {253, 0, 0},
+			"uid":             {64, 0, 0},
+			"resourceVersion": {20, 0, 0},
+		}
+	case "ReplicaSpec":
+		return map[string]bound{
+			"host": {253, 0, 0},
+		}
+	case "ReplicaStatus":
+		return map[string]bound{
+			"version":          {128, 0, 0},
+			"addresses":        {45, 2, 0},
+			"advertised":       {53, 2, 0},
+			"drainRequestedBy": {256, 0, 0},
 		}
 	case "Event":
 		return map[string]bound{

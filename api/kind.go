@@ -40,7 +40,7 @@ type Kind struct {
 	Short  string        // for command lines; may be empty
 	Rank   int           // a kind refers only to kinds of lower rank: create in this order, delete in the reverse
 	New    func() Object // an empty object with apiVersion and kind set
-	// ReadOnly kinds are written by the manager alone and have neither specification nor status.
+	// ReadOnly kinds are not written through the API: events the manager makes, replicas say themselves what they are.
 	ReadOnly bool
 }
 
@@ -50,7 +50,9 @@ func Kinds() []Kind {
 		{Name: "Network", Plural: "networks", Short: "net", Rank: 0, New: newObject[Network]},
 		{Name: "CloudService", Plural: "cloudservices", Short: "cs", Rank: 0, New: newObject[CloudService]},
 		{Name: "Role", Plural: "roles", Rank: 0, New: newObject[Role]},
+		{Name: "BGPPeer", Plural: "bgppeers", Short: "bp", Rank: 0, New: newObject[BGPPeer]},
 		{Name: "Adapter", Plural: "adapters", Rank: 1, New: newObject[Adapter]},
+		{Name: "BGPAdvertisement", Plural: "bgpadvertisements", Short: "ba", Rank: 1, New: newObject[BGPAdvertisement]},
 		{Name: "Node", Plural: "nodes", Rank: 2, New: newObject[Node]},
 		{Name: "GeneralNode", Plural: "generalnodes", Short: "gn", Rank: 2, New: newObject[GeneralNode]},
 		{Name: "AccessPolicy", Plural: "accesspolicies", Short: "ap", Rank: 3, New: newObject[AccessPolicy]},
@@ -58,6 +60,7 @@ func Kinds() []Kind {
 		{Name: "APIToken", Plural: "apitokens", Short: "at", Rank: 3, New: newObject[APIToken]},
 		{Name: "RoleBinding", Plural: "rolebindings", Short: "rb", Rank: 3, New: newObject[RoleBinding]},
 		{Name: "GitSource", Plural: "gitsources", Short: "gs", Rank: 3, New: newObject[GitSource]},
+		{Name: "Replica", Plural: "replicas", Short: "rep", Rank: 4, New: newObject[Replica], ReadOnly: true},
 		{Name: "Event", Plural: "events", Short: "ev", Rank: 4, New: newObject[Event], ReadOnly: true},
 	}
 }

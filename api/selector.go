@@ -98,6 +98,8 @@ func SelectableFields(kind string) []string {
 		return append(fields, "spec.network")
 	case "EnrollmentToken", "APIToken":
 		return append(fields, "status.phase")
+	case "Replica":
+		return append(fields, "spec.service", "spec.host", "status.state")
 	case "Event":
 		return append(fields, "regarding.kind", "regarding.name", "type", "reason")
 	}
@@ -153,6 +155,15 @@ func FieldOf(o Object, field string) string {
 		return deviceField(field, "", "", string(o.Status.Phase))
 	case *APIToken:
 		return deviceField(field, "", "", string(o.Status.Phase))
+	case *Replica:
+		switch field {
+		case "spec.service":
+			return string(o.Spec.Service)
+		case "spec.host":
+			return o.Spec.Host
+		case "status.state":
+			return string(o.Status.State)
+		}
 	case *Event:
 		switch field {
 		case "regarding.kind":

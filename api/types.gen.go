@@ -25,6 +25,24 @@ func (e APITokenPhase) Valid() bool {
 	}
 }
 
+// Defines values for AddressFamily.
+const (
+	AddressFamilyIpv4 AddressFamily = "ipv4"
+	AddressFamilyIpv6 AddressFamily = "ipv6"
+)
+
+// Valid indicates whether the value is a known member of the AddressFamily enum.
+func (e AddressFamily) Valid() bool {
+	switch e {
+	case AddressFamilyIpv4:
+		return true
+	case AddressFamilyIpv6:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AddressMode.
 const (
 	AddressModeDual AddressMode = "dual"
@@ -61,6 +79,60 @@ func (e AuthenticationMethod) Valid() bool {
 	case AuthenticationMethodDot1x:
 		return true
 	case AuthenticationMethodMac:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BFDSessionState.
+const (
+	BFDSessionStateAdminDown BFDSessionState = "AdminDown"
+	BFDSessionStateDown      BFDSessionState = "Down"
+	BFDSessionStateInit      BFDSessionState = "Init"
+	BFDSessionStateUp        BFDSessionState = "Up"
+)
+
+// Valid indicates whether the value is a known member of the BFDSessionState enum.
+func (e BFDSessionState) Valid() bool {
+	switch e {
+	case BFDSessionStateAdminDown:
+		return true
+	case BFDSessionStateDown:
+		return true
+	case BFDSessionStateInit:
+		return true
+	case BFDSessionStateUp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BGPSessionState.
+const (
+	BGPSessionStateActive      BGPSessionState = "Active"
+	BGPSessionStateConnect     BGPSessionState = "Connect"
+	BGPSessionStateEstablished BGPSessionState = "Established"
+	BGPSessionStateIdle        BGPSessionState = "Idle"
+	BGPSessionStateOpenConfirm BGPSessionState = "OpenConfirm"
+	BGPSessionStateOpenSent    BGPSessionState = "OpenSent"
+)
+
+// Valid indicates whether the value is a known member of the BGPSessionState enum.
+func (e BGPSessionState) Valid() bool {
+	switch e {
+	case BGPSessionStateActive:
+		return true
+	case BGPSessionStateConnect:
+		return true
+	case BGPSessionStateEstablished:
+		return true
+	case BGPSessionStateIdle:
+		return true
+	case BGPSessionStateOpenConfirm:
+		return true
+	case BGPSessionStateOpenSent:
 		return true
 	default:
 		return false
@@ -211,6 +283,30 @@ func (e Protocol) Valid() bool {
 	case ProtocolTcp:
 		return true
 	case ProtocolUdp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReplicaState.
+const (
+	ReplicaStateFinishing ReplicaState = "Finishing"
+	ReplicaStateLeaving   ReplicaState = "Leaving"
+	ReplicaStateReady     ReplicaState = "Ready"
+	ReplicaStateStarting  ReplicaState = "Starting"
+)
+
+// Valid indicates whether the value is a known member of the ReplicaState enum.
+func (e ReplicaState) Valid() bool {
+	switch e {
+	case ReplicaStateFinishing:
+		return true
+	case ReplicaStateLeaving:
+		return true
+	case ReplicaStateReady:
+		return true
+	case ReplicaStateStarting:
 		return true
 	default:
 		return false
@@ -509,8 +605,20 @@ type AdapterStatus struct {
 	Phase DevicePhase `json:"phase,omitempty,omitzero"`
 }
 
+// AddressFamily defines model for AddressFamily.
+type AddressFamily string
+
 // AddressMode Which virtual addresses the device is given by DHCP.
 type AddressMode string
+
+// AdvertisedPrefix A prefix and the hosts that announce it.
+type AdvertisedPrefix struct {
+	// Hosts Hosts whose speakers announce it.
+	Hosts []string `json:"hosts,omitempty,omitzero"`
+
+	// Prefix Address of the service, with /32 or /128.
+	Prefix string `json:"prefix"`
+}
 
 // AuditBase Where the chain begins; what was before was removed because of its age or of the number of records.
 type AuditBase struct {
@@ -592,6 +700,194 @@ type AuditRecordList struct {
 // AuthenticationMethod By MAC address alone, HTTP Basic, or IEEE 802.1X.
 type AuthenticationMethod string
 
+// BFDSessionState State of a BFD session (RFC 5880 section 6.2).
+type BFDSessionState string
+
+// BGPAdvertisement Which addresses of services are announced to which routers, and how. What no BGPAdvertisement names is announced to nobody.
+type BGPAdvertisement struct {
+	ApiVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Metadata What every resource carries besides its specification and its status.
+	Metadata ObjectMeta `json:"metadata"`
+
+	// Spec What a BGPAdvertisement shall be.
+	Spec BGPAdvertisementSpec `json:"spec"`
+
+	// Status What the system observed; written through the status path only, ignored elsewhere.
+	Status BGPAdvertisementStatus `json:"status,omitempty,omitzero"`
+}
+
+// BGPAdvertisementList defines model for BGPAdvertisementList.
+type BGPAdvertisementList struct {
+	ApiVersion string             `json:"apiVersion"`
+	Items      []BGPAdvertisement `json:"items"`
+	Kind       string             `json:"kind"`
+	Metadata   ListMeta           `json:"metadata"`
+}
+
+// BGPAdvertisementSpec What a BGPAdvertisement shall be.
+type BGPAdvertisementSpec struct {
+	// AsPathPrepend How many times more the autonomous system of the speakers is put before the path; over external sessions only.
+	AsPathPrepend int32 `json:"asPathPrepend,omitempty,omitzero"`
+
+	// Communities Communities of the routes (RFC 1997): 64512:100, or no-export, no-advertise, no-export-subconfed, no-peer or graceful-shutdown.
+	Communities []string `json:"communities,omitempty,omitzero"`
+
+	// Hosts Hosts whose speakers announce them; none: every host.
+	Hosts []string `json:"hosts,omitempty,omitzero"`
+
+	// LargeCommunities Large communities of the routes (RFC 8092): 4200000000:1:2.
+	LargeCommunities []string `json:"largeCommunities,omitempty,omitzero"`
+
+	// LocalPreference Preference of the routes within the autonomous system; sent over internal sessions only; default: 100.
+	LocalPreference int64 `json:"localPreference,omitempty,omitzero"`
+
+	// Med Multi-exit discriminator of the routes: of two the lower is preferred; none: not sent.
+	Med int64 `json:"med,omitempty,omitzero"`
+
+	// Peers Names of the BGPPeers to which they are announced; none: all.
+	Peers []string `json:"peers,omitempty,omitzero"`
+
+	// Services Names of the CloudServices whose addresses are announced; none: all.
+	Services []string `json:"services,omitempty,omitzero"`
+}
+
+// BGPAdvertisementStatus What the system observed; written through the status path only, ignored elsewhere.
+type BGPAdvertisementStatus struct {
+	Conditions []Condition `json:"conditions,omitempty,omitzero"`
+
+	// Prefixes What is announced now.
+	Prefixes []AdvertisedPrefix `json:"prefixes,omitempty,omitzero"`
+}
+
+// BGPPeer A router to which the speakers of the hosts announce the addresses of the services by BGP.
+type BGPPeer struct {
+	ApiVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Metadata What every resource carries besides its specification and its status.
+	Metadata ObjectMeta `json:"metadata"`
+
+	// Spec What a BGPPeer shall be.
+	Spec BGPPeerSpec `json:"spec"`
+
+	// Status What the system observed; written through the status path only, ignored elsewhere.
+	Status BGPPeerStatus `json:"status,omitempty,omitzero"`
+}
+
+// BGPPeerBFD Bidirectional Forwarding Detection (RFC 5880, RFC 5881) with a router on the link, which notices a lost link faster than the hold time.
+type BGPPeerBFD struct {
+	// DetectMultiplier Number of packets that may be missing before the link counts as lost.
+	DetectMultiplier int32 `json:"detectMultiplier,omitempty,omitzero"`
+
+	// Enabled The session with the router is lost when that of BFD is.
+	Enabled bool `json:"enabled,omitempty,omitzero"`
+
+	// ReceiveIntervalMilliseconds Shortest time between two packets that the speaker accepts.
+	ReceiveIntervalMilliseconds int32 `json:"receiveIntervalMilliseconds,omitempty,omitzero"`
+
+	// TransmitIntervalMilliseconds Shortest time between two packets that the speaker sends.
+	TransmitIntervalMilliseconds int32 `json:"transmitIntervalMilliseconds,omitempty,omitzero"`
+}
+
+// BGPPeerList defines model for BGPPeerList.
+type BGPPeerList struct {
+	ApiVersion string    `json:"apiVersion"`
+	Items      []BGPPeer `json:"items"`
+	Kind       string    `json:"kind"`
+	Metadata   ListMeta  `json:"metadata"`
+}
+
+// BGPPeerSpec What a BGPPeer shall be.
+type BGPPeerSpec struct {
+	// AddressFamilies Families that are announced; default: that of peerAddress, with extendedNextHop both. For the other family the next hop is an address of the same interface.
+	AddressFamilies []AddressFamily `json:"addressFamilies,omitempty,omitzero"`
+
+	// Bfd Bidirectional Forwarding Detection (RFC 5880, RFC 5881) with a router on the link, which notices a lost link faster than the hold time.
+	Bfd BGPPeerBFD `json:"bfd,omitempty,omitzero"`
+
+	// ConnectRetrySeconds Seconds between two attempts to open the session.
+	ConnectRetrySeconds int32 `json:"connectRetrySeconds,omitempty,omitzero"`
+
+	// EbgpMultihop TTL of the packets of an external session whose router is not on the link; none, or 1: it is on the link.
+	EbgpMultihop int32 `json:"ebgpMultihop,omitempty,omitzero"`
+
+	// ExtendedNextHop Announce IPv4 prefixes with an IPv6 next hop over an IPv6 session (RFC 8950).
+	ExtendedNextHop bool `json:"extendedNextHop,omitempty,omitzero"`
+
+	// HoldTimeSeconds Seconds of silence after which the session is lost (RFC 4271); a keepalive is sent every third of it.
+	HoldTimeSeconds int32 `json:"holdTimeSeconds,omitempty,omitzero"`
+
+	// Hosts Hosts whose speakers have the session; none: every host.
+	Hosts []string `json:"hosts,omitempty,omitzero"`
+
+	// LocalASN Autonomous system of the speakers.
+	LocalASN int64 `json:"localASN"`
+
+	// LocalAddress Address of the host from which the session is opened, of the family of peerAddress; default: the one that the host would use.
+	LocalAddress string `json:"localAddress,omitempty,omitzero"`
+
+	// MaxReceivedPrefixes The session is shut down if the router announces more prefixes than this. None of them is ever used.
+	MaxReceivedPrefixes int32 `json:"maxReceivedPrefixes,omitempty,omitzero"`
+
+	// Passive Wait for the router to open the session.
+	Passive bool `json:"passive,omitempty,omitzero"`
+
+	// PasswordSecret File below the secrets directory of the speaker with the password of the session (TCP MD5, RFC 2385).
+	PasswordSecret string `json:"passwordSecret,omitempty,omitzero"`
+
+	// PeerASN Autonomous system of the router. The same as localASN makes the session internal (iBGP).
+	PeerASN int64 `json:"peerASN"`
+
+	// PeerAddress IPv4 or IPv6 address of the router.
+	PeerAddress string `json:"peerAddress"`
+
+	// PeerPort TCP port of the router.
+	PeerPort int32 `json:"peerPort,omitempty,omitzero"`
+
+	// Suspended Have no session for now.
+	Suspended bool `json:"suspended,omitempty,omitzero"`
+
+	// TtlSecurity Accept packets of a router on the link only, known by their TTL of 255 (GTSM, RFC 5082). The router must do the same.
+	TtlSecurity bool `json:"ttlSecurity,omitempty,omitzero"`
+}
+
+// BGPPeerStatus What the system observed; written through the status path only, ignored elsewhere.
+type BGPPeerStatus struct {
+	Conditions []Condition `json:"conditions,omitempty,omitzero"`
+
+	// Sessions The session of each host.
+	Sessions []BGPSession `json:"sessions,omitempty,omitzero"`
+}
+
+// BGPSession The session of one host with the router.
+type BGPSession struct {
+	// Advertised Number of prefixes that are announced to the router.
+	Advertised int64 `json:"advertised,omitempty,omitzero"`
+
+	// Bfd State of a BFD session (RFC 5880 section 6.2).
+	Bfd BFDSessionState `json:"bfd,omitempty,omitzero"`
+
+	// Host Host of the speaker.
+	Host string `json:"host"`
+
+	// Reason Why it is not Established, or why it was lost last.
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// Received Number of prefixes that the router announces, all of which are refused.
+	Received int64 `json:"received,omitempty,omitzero"`
+
+	// Since Since when the state is what it is.
+	Since time.Time `json:"since,omitempty,omitzero"`
+
+	// State State of a BGP session (RFC 4271 section 8.2.2).
+	State BGPSessionState `json:"state"`
+}
+
+// BGPSessionState State of a BGP session (RFC 4271 section 8.2.2).
+type BGPSessionState string
+
 // CloudService Where devices reach a service of the cloud.
 type CloudService struct {
 	ApiVersion string `json:"apiVersion"`
@@ -630,7 +926,12 @@ type CloudServiceSpec struct {
 
 // CloudServiceStatus What the system observed; written through the status path only, ignored elsewhere.
 type CloudServiceStatus struct {
-	Conditions []Condition `json:"conditions,omitempty,omitzero"`
+	// AnnouncedBy Hosts whose speakers announce an address of the service.
+	AnnouncedBy []string    `json:"announcedBy,omitempty,omitzero"`
+	Conditions  []Condition `json:"conditions,omitempty,omitzero"`
+
+	// ReadyReplicas Number of live replicas of the service that serve.
+	ReadyReplicas int64 `json:"readyReplicas,omitempty,omitzero"`
 }
 
 // Condition One aspect of the observed state.
@@ -1307,6 +1608,87 @@ type ReachableFlow struct {
 	Protocol Protocol `json:"protocol"`
 }
 
+// Replica A running copy of a service. It appears when the replica starts and goes with it; nobody else writes it.
+type Replica struct {
+	ApiVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Metadata ObjectMeta of a replica, which gives itself its name.
+	Metadata ReplicaMeta `json:"metadata"`
+
+	// Spec What the replica is.
+	Spec ReplicaSpec `json:"spec"`
+
+	// Status What the replica says of itself.
+	Status ReplicaStatus `json:"status,omitempty,omitzero"`
+}
+
+// ReplicaList defines model for ReplicaList.
+type ReplicaList struct {
+	ApiVersion string    `json:"apiVersion"`
+	Items      []Replica `json:"items"`
+	Kind       string    `json:"kind"`
+	Metadata   ListMeta  `json:"metadata"`
+}
+
+// ReplicaLoad What a replica has to do.
+type ReplicaLoad struct {
+	// Cpu Processor cores in use.
+	Cpu float64 `json:"cpu,omitempty,omitzero"`
+
+	// MemoryBytes Resident memory.
+	MemoryBytes int64 `json:"memoryBytes,omitempty,omitzero"`
+
+	// RequestsPerSecond Requests per second.
+	RequestsPerSecond float64 `json:"requestsPerSecond,omitempty,omitzero"`
+
+	// Sessions What ends with it: connections, directions under way, relayed tunnels.
+	Sessions int64 `json:"sessions,omitempty,omitzero"`
+}
+
+// ReplicaMeta ObjectMeta of a replica, which gives itself its name.
+type ReplicaMeta = ObjectMeta
+
+// ReplicaSpec What the replica is.
+type ReplicaSpec struct {
+	// Host Host that it runs on.
+	Host    string      `json:"host"`
+	Service ServiceName `json:"service"`
+}
+
+// ReplicaState Where a replica is in its life: Starting (cannot serve yet), Ready (serves), Leaving (serves what still comes, gets nothing new from the balancer, gives away what it owns), Finishing (takes nothing new, ends what is under way).
+type ReplicaState string
+
+// ReplicaStatus What the replica says of itself.
+type ReplicaStatus struct {
+	// Addresses Addresses at which other replicas and the speaker of its host reach it.
+	Addresses []string `json:"addresses,omitempty,omitzero"`
+
+	// Advertised Where devices reach this very replica (trs): address and port.
+	Advertised []string `json:"advertised,omitempty,omitzero"`
+
+	// DrainRequested When somebody asked it to drain; none if nobody did.
+	DrainRequested time.Time `json:"drainRequested,omitempty,omitzero"`
+
+	// DrainRequestedBy Who asked it to drain.
+	DrainRequestedBy string `json:"drainRequestedBy,omitempty,omitzero"`
+
+	// Load What a replica has to do.
+	Load ReplicaLoad `json:"load,omitempty,omitzero"`
+
+	// Since Since when the state is what it is.
+	Since time.Time `json:"since,omitempty,omitzero"`
+
+	// Started When the process started.
+	Started time.Time `json:"started,omitempty,omitzero"`
+
+	// State Where a replica is in its life: Starting (cannot serve yet), Ready (serves), Leaving (serves what still comes, gets nothing new from the balancer, gives away what it owns), Finishing (takes nothing new, ends what is under way).
+	State ReplicaState `json:"state,omitempty,omitzero"`
+
+	// Version Version of the program.
+	Version string `json:"version,omitempty,omitzero"`
+}
+
 // RestoreReport defines model for RestoreReport.
 type RestoreReport struct {
 	// Keys Number of keys written.
@@ -1488,7 +1870,7 @@ type ListAccessPoliciesParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -1569,7 +1951,7 @@ type ListAdaptersParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -1677,7 +2059,7 @@ type ListAPITokensParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -1786,6 +2168,168 @@ type GetBackupParams struct {
 	Recipient []string `form:"recipient" json:"recipient"`
 }
 
+// ListBGPAdvertisementsParams defines parameters for ListBGPAdvertisements.
+type ListBGPAdvertisementsParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
+	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
+	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
+
+	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
+	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// CreateBGPAdvertisementParams defines parameters for CreateBGPAdvertisement.
+type CreateBGPAdvertisementParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// DeleteBGPAdvertisementParams defines parameters for DeleteBGPAdvertisement.
+type DeleteBGPAdvertisementParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PatchBGPAdvertisementParams defines parameters for PatchBGPAdvertisement.
+type PatchBGPAdvertisementParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceBGPAdvertisementParams defines parameters for ReplaceBGPAdvertisement.
+type ReplaceBGPAdvertisementParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PutBGPAdvertisementStatusParams defines parameters for PutBGPAdvertisementStatus.
+type PutBGPAdvertisementStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ListBGPPeersParams defines parameters for ListBGPPeers.
+type ListBGPPeersParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
+	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
+	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
+
+	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
+	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// CreateBGPPeerParams defines parameters for CreateBGPPeer.
+type CreateBGPPeerParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IdempotencyKey Makes the request repeatable: within 24 hours the same key with the same body gives the first answer again (without its secret), with another body 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// DeleteBGPPeerParams defines parameters for DeleteBGPPeer.
+type DeleteBGPPeerParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// Cascade Delete what refers to the resource first.
+	Cascade bool `form:"cascade,omitempty" json:"cascade,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PatchBGPPeerParams defines parameters for PatchBGPPeer.
+type PatchBGPPeerParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// Force With application/apply-patch+json, take over fields that other managers decide about.
+	Force bool `form:"force,omitempty" json:"force,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// ReplaceBGPPeerParams defines parameters for ReplaceBGPPeer.
+type ReplaceBGPPeerParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// FieldManager Who decides about the fields of the body; default the subject of the request. Required for application/apply-patch+json.
+	FieldManager string `form:"fieldManager,omitempty" json:"fieldManager,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
+// PutBGPPeerStatusParams defines parameters for PutBGPPeerStatus.
+type PutBGPPeerStatusParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+
+	// IfMatch ETag that the resource must have, else 412. `*` means that the resource must exist.
+	IfMatch string `json:"If-Match,omitempty,omitzero"`
+}
+
 // ListCloudServicesParams defines parameters for ListCloudServices.
 type ListCloudServicesParams struct {
 	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
@@ -1797,7 +2341,7 @@ type ListCloudServicesParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -1878,7 +2422,7 @@ type ListEnrollmentTokensParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -1959,7 +2503,7 @@ type ListEventsParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -1980,7 +2524,7 @@ type ListGeneralNodesParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -2061,7 +2605,7 @@ type ListGitSourcesParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -2142,7 +2686,7 @@ type ListNetworksParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -2223,7 +2767,7 @@ type ListNodesParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -2308,6 +2852,33 @@ type GetReachabilityParams struct {
 	Port int `form:"port,omitempty" json:"port,omitempty,omitzero"`
 }
 
+// ListReplicasParams defines parameters for ListReplicas.
+type ListReplicasParams struct {
+	// Limit Most items that the answer may have. If there are more, metadata.continue asks for them.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Continue metadata.continue of the page before. All pages of a list show the same revision; 410 if the store no longer has it (begin again then).
+	Continue string `form:"continue,omitempty" json:"continue,omitempty,omitzero"`
+
+	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
+	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
+
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
+	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
+
+	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
+	Watch bool `form:"watch,omitempty" json:"watch,omitempty,omitzero"`
+
+	// ResourceVersion With watch=true, report the changes after this revision; 410 if the store no longer has them (list again then).
+	ResourceVersion string `form:"resourceVersion,omitempty" json:"resourceVersion,omitempty,omitzero"`
+}
+
+// DrainReplicaParams defines parameters for DrainReplica.
+type DrainReplicaParams struct {
+	// DryRun All does everything that the request would do except writing, and answers as if it had.
+	DryRun string `form:"dryRun,omitempty" json:"dryRun,omitempty,omitzero"`
+}
+
 // CreateRestoreParams defines parameters for CreateRestore.
 type CreateRestoreParams struct {
 	// Replace Delete what there is first.
@@ -2325,7 +2896,7 @@ type ListRoleBindingsParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -2406,7 +2977,7 @@ type ListRolesParams struct {
 	// LabelSelector Only resources with these labels: requirements joined by commas, each `key`, `!key`, `key=value`, `key!=value`, `key in (a,b)` or `key notin (a,b)`.
 	LabelSelector string `form:"labelSelector,omitempty" json:"labelSelector,omitempty,omitzero"`
 
-	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason.
+	// FieldSelector Only resources with these fields: `field=value` or `field!=value` joined by commas. Fields: metadata.name, spec.network, spec.adapter, status.phase; of events also regarding.kind, regarding.name, type and reason; of replicas also spec.service, spec.host and status.state.
 	FieldSelector string `form:"fieldSelector,omitempty" json:"fieldSelector,omitempty,omitzero"`
 
 	// Watch Answer with a stream of changes. Without resourceVersion it begins with an ADDED event for each resource there is and a BOOKMARK.
@@ -2535,6 +3106,36 @@ type ReplaceAPITokenJSONRequestBody = APIToken
 
 // PutAPITokenStatusJSONRequestBody defines body for PutAPITokenStatus for application/json ContentType.
 type PutAPITokenStatusJSONRequestBody = APIToken
+
+// CreateBGPAdvertisementJSONRequestBody defines body for CreateBGPAdvertisement for application/json ContentType.
+type CreateBGPAdvertisementJSONRequestBody = BGPAdvertisement
+
+// PatchBGPAdvertisementApplicationApplyPatchPlusJSONRequestBody defines body for PatchBGPAdvertisement for application/apply-patch+json ContentType.
+type PatchBGPAdvertisementApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchBGPAdvertisementApplicationMergePatchPlusJSONRequestBody defines body for PatchBGPAdvertisement for application/merge-patch+json ContentType.
+type PatchBGPAdvertisementApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceBGPAdvertisementJSONRequestBody defines body for ReplaceBGPAdvertisement for application/json ContentType.
+type ReplaceBGPAdvertisementJSONRequestBody = BGPAdvertisement
+
+// PutBGPAdvertisementStatusJSONRequestBody defines body for PutBGPAdvertisementStatus for application/json ContentType.
+type PutBGPAdvertisementStatusJSONRequestBody = BGPAdvertisement
+
+// CreateBGPPeerJSONRequestBody defines body for CreateBGPPeer for application/json ContentType.
+type CreateBGPPeerJSONRequestBody = BGPPeer
+
+// PatchBGPPeerApplicationApplyPatchPlusJSONRequestBody defines body for PatchBGPPeer for application/apply-patch+json ContentType.
+type PatchBGPPeerApplicationApplyPatchPlusJSONRequestBody = Patch
+
+// PatchBGPPeerApplicationMergePatchPlusJSONRequestBody defines body for PatchBGPPeer for application/merge-patch+json ContentType.
+type PatchBGPPeerApplicationMergePatchPlusJSONRequestBody = Patch
+
+// ReplaceBGPPeerJSONRequestBody defines body for ReplaceBGPPeer for application/json ContentType.
+type ReplaceBGPPeerJSONRequestBody = BGPPeer
+
+// PutBGPPeerStatusJSONRequestBody defines body for PutBGPPeerStatus for application/json ContentType.
+type PutBGPPeerStatusJSONRequestBody = BGPPeer
 
 // CreateCloudServiceJSONRequestBody defines body for CreateCloudService for application/json ContentType.
 type CreateCloudServiceJSONRequestBody = CloudService

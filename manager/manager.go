@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"github.com/cyphonic/cyphonic/manager/cache"
 	"github.com/cyphonic/cyphonic/manager/events"
 	"github.com/cyphonic/cyphonic/manager/reconcile"
+	"github.com/cyphonic/cyphonic/manager/replicas"
 	"github.com/cyphonic/cyphonic/manager/rest"
 	"github.com/cyphonic/cyphonic/manager/schema"
 	"github.com/cyphonic/cyphonic/manager/store"
@@ -59,6 +61,7 @@ type Options struct {
 	// ShutdownDelay is how long everything is served after /readyz has begun to
 	// fail, so that load balancers notice. Zero is right if nobody else serves.
 	ShutdownDelay time.Duration
+	Replica       Replica
 	Registerer    prometheus.Registerer
 	// Gatherer is shown at /metrics. If it is nil the Registerer is, where it
 	// is a registry.
@@ -66,6 +69,18 @@ type Options struct {
 	Log      *slog.Logger
 	Rand     io.Reader        // nil: crypto/rand
 	Now      func() time.Time // nil: time.Now
+}
+
+// Replica is what a manager says of itself as one of the live replicas. The zero value is right.
+type Replica struct {
+	Name      string       // unique among all replicas; empty: manager-<16 hex digits>
+	Host      string       // empty: as the system calls itself
+	Version   string       // of the program
+	Addresses []netip.Addr // at which others reach it: at most one IPv4 and one IPv6
+	// Load says what it has to do; nil: nobody knows.
+	Load func() keyspace.Load
+	// OnState is told of every new state, one after the other, and must not wait; nil: nobody is.
+	OnState func(keyspace.ReplicaState)
 }
 
 // Manager serves the REST API.
@@ -85,6 +100,7 @@ type parts struct {
 	events    *events.Recorder
 	telemetry *telemetry.Telemetry
 	presence  *telemetry.Presence
+	own       *replicas.Own
 	rest      *rest.Server
 	handler   http.Handler
 	gate      *gate // in front of handler
@@ -138,6 +154,9 @@ func advertised(configured string, listening net.Addr) string {
 	}
 	return net.JoinHostPort(host, port)
 }
+
+// DrainRequested is closed when somebody asks this manager to drain. Whoever runs it ends the context of Run then.
+func (m *Manager) DrainRequested() <-chan struct{} { return m.own.DrainRequested() }
 
 // Addr is the address that the manager listens on.
 func (m *Manager) Addr() net.Addr { return m.listener.Addr() }

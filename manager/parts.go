@@ -2,7 +2,12 @@ package manager
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -15,6 +20,7 @@ import (
 	"github.com/cyphonic/cyphonic/manager/gitsync"
 	"github.com/cyphonic/cyphonic/manager/inprocess"
 	"github.com/cyphonic/cyphonic/manager/reconcile"
+	"github.com/cyphonic/cyphonic/manager/replicas"
 	"github.com/cyphonic/cyphonic/manager/rest"
 	"github.com/cyphonic/cyphonic/manager/schema"
 	"github.com/cyphonic/cyphonic/manager/store"
@@ -31,6 +37,7 @@ func assemble(o Options, address string) (parts, error) {
 	p.events, errs[2] = events.NewRecorder(events.Options{Store: p.store, Source: "manager", Registerer: o.Registerer, Log: o.Log, Now: o.Now})
 	id := uuid.NewString()
 	p.presence, errs[3] = telemetry.NewPresence(o.Store, id, address, o.Log)
+	p.own, errs[4] = ownReplica(o)
 	if err := errors.Join(errs[:]...); err != nil {
 		return p, err
 	}
@@ -65,6 +72,28 @@ func assemble(o Options, address string) (parts, error) {
 	return p, err
 }
 
+// ownReplica is what this manager says of itself.
+func ownReplica(o Options) (*replicas.Own, error) {
+	r := o.Replica
+	if r.Name == "" {
+		var random [8]byte
+		if _, err := io.ReadFull(o.Rand, random[:]); err != nil {
+			return nil, fmt.Errorf("read random bytes for a name: %w", err)
+		}
+		r.Name = replicas.Service + "-" + hex.EncodeToString(random[:])
+	}
+	if r.Host == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("the system does not say its name: %w", err)
+		}
+		r.Host = strings.ToLower(host)
+	}
+	return replicas.NewOwn(replicas.OwnOptions{
+		Store: o.Store, Name: r.Name, Host: r.Host, Version: r.Version, Addresses: r.Addresses, Load: r.Load, OnState: r.OnState, Log: o.Log, Now: o.Now,
+	})
+}
+
 // leaderWork is what only one of all managers does.
 func (p parts) leaderWork(o Options) (*reconcile.Office, error) {
 	api := inprocess.API{Handler: p.handler, As: rest.WithPrincipal}
@@ -84,6 +113,7 @@ func (p parts) leaderWork(o Options) (*reconcile.Office, error) {
 			{Name: "audit", Run: p.audit.RunChain},
 			reconcile.Deletions(p.rest, o.Log),
 			reconcile.Conditions(p.cache, api.Client(access.ForSystem("conditions")), o.Log, o.Now),
+			reconcile.Cloud(p.cache, p.store, api.Client(access.ForSystem("cloud")), o.Log, o.Now),
 			reconcile.Alone("git", syncer.Run),
 			reconcile.Alone("tokens", events.Tokens{Cache: p.cache, Recorder: p.events, Now: o.Now}.Run),
 		},

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cyphonic/cyphonic/internal/keyspace"
 )
 
 // Run brings the database to the layout of this program, creates the shared
@@ -24,7 +26,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	below, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, below := errgroup.WithContext(below)
-	for _, run := range []func(context.Context) error{m.cache.Run, m.audit.Run, m.events.Run, m.telemetry.Run, m.presence.Run} {
+	for _, run := range []func(context.Context) error{m.cache.Run, m.audit.Run, m.events.Run, m.telemetry.Run, m.presence.Run, m.own.Run} {
 		group.Go(func() error { return run(below) })
 	}
 	group.Go(func() error {
@@ -47,6 +49,14 @@ func (m *Manager) run(above, below context.Context) error {
 		if err := m.bootstrap(above); err != nil || above.Err() != nil {
 			return err
 		}
+		group.Go(func() error {
+			select {
+			case <-above.Done():
+			case <-m.cache.Ready():
+				m.own.SetState(keyspace.ReplicaReady)
+			}
+			return nil
+		})
 		return m.office.Run(above)
 	})
 	return group.Wait()
@@ -85,7 +95,9 @@ func (m *Manager) drain(below context.Context, server *http.Server) {
 	delay := m.options.ShutdownDelay
 	watches, cancel := context.WithTimeout(below, delay+drainTimeout)
 	defer cancel()
+	m.own.SetState(keyspace.ReplicaLeaving)
 	m.rest.Drain(watches, delay)
+	m.own.SetState(keyspace.ReplicaFinishing)
 	requests, cancel := context.WithTimeout(context.WithoutCancel(below), shutdownTimeout)
 	defer cancel()
 	start := time.Now()

@@ -90,7 +90,7 @@ func TestOperationsThatWriteNeedAToken(t *testing.T) {
 func TestExamplesFitTheSchemas(t *testing.T) {
 	document := load(t)
 	var names []string
-	for _, folder := range []string{"", "access/"} {
+	for _, folder := range []string{"", "access/", "bgp/"} {
 		found, err := filepath.Glob("../manifests/examples/" + folder + "*.yaml")
 		if err != nil || len(found) == 0 {
 			t.Fatalf("no examples in %q: %v", folder, err)

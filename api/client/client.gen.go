@@ -461,6 +461,212 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/backup (the `GetBackup` operationId).
 	GetBackup(ctx context.Context, params *GetBackupParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListBGPAdvertisements List or watch bgpadvertisements
+	//
+	// Corresponds with GET /api/v1/bgpadvertisements (the `ListBGPAdvertisements` operationId).
+	ListBGPAdvertisements(ctx context.Context, params *ListBGPAdvertisementsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateBGPAdvertisementWithBody Create a BGPAdvertisement
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/bgpadvertisements (the `CreateBGPAdvertisement` operationId).
+	CreateBGPAdvertisementWithBody(ctx context.Context, params *CreateBGPAdvertisementParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateBGPAdvertisement Create a BGPAdvertisement
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/bgpadvertisements (the `CreateBGPAdvertisement` operationId).
+	CreateBGPAdvertisement(ctx context.Context, params *CreateBGPAdvertisementParams, body CreateBGPAdvertisementJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteBGPAdvertisement Delete a BGPAdvertisement
+	//
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+	//
+	// Corresponds with DELETE /api/v1/bgpadvertisements/{name} (the `DeleteBGPAdvertisement` operationId).
+	DeleteBGPAdvertisement(ctx context.Context, name string, params *DeleteBGPAdvertisementParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetBGPAdvertisement Read a BGPAdvertisement
+	//
+	// Corresponds with GET /api/v1/bgpadvertisements/{name} (the `GetBGPAdvertisement` operationId).
+	GetBGPAdvertisement(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchBGPAdvertisementWithBody Change or apply a BGPAdvertisement
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/bgpadvertisements/{name} (the `PatchBGPAdvertisement` operationId).
+	PatchBGPAdvertisementWithBody(ctx context.Context, name string, params *PatchBGPAdvertisementParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchBGPAdvertisementWithApplicationApplyPatchPlusJSONBody Change or apply a BGPAdvertisement
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/bgpadvertisements/{name} (the `PatchBGPAdvertisement` operationId).
+	PatchBGPAdvertisementWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchBGPAdvertisementParams, body PatchBGPAdvertisementApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchBGPAdvertisementWithApplicationMergePatchPlusJSONBody Change or apply a BGPAdvertisement
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/bgpadvertisements/{name} (the `PatchBGPAdvertisement` operationId).
+	PatchBGPAdvertisementWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchBGPAdvertisementParams, body PatchBGPAdvertisementApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceBGPAdvertisementWithBody Create or replace a BGPAdvertisement
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/bgpadvertisements/{name} (the `ReplaceBGPAdvertisement` operationId).
+	ReplaceBGPAdvertisementWithBody(ctx context.Context, name string, params *ReplaceBGPAdvertisementParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceBGPAdvertisement Create or replace a BGPAdvertisement
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/bgpadvertisements/{name} (the `ReplaceBGPAdvertisement` operationId).
+	ReplaceBGPAdvertisement(ctx context.Context, name string, params *ReplaceBGPAdvertisementParams, body ReplaceBGPAdvertisementJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetBGPAdvertisementStatus Read the status of a BGPAdvertisement
+	//
+	// Corresponds with GET /api/v1/bgpadvertisements/{name}/status (the `GetBGPAdvertisementStatus` operationId).
+	GetBGPAdvertisementStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutBGPAdvertisementStatusWithBody Write the status of a BGPAdvertisement
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/bgpadvertisements/{name}/status (the `PutBGPAdvertisementStatus` operationId).
+	PutBGPAdvertisementStatusWithBody(ctx context.Context, name string, params *PutBGPAdvertisementStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutBGPAdvertisementStatus Write the status of a BGPAdvertisement
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/bgpadvertisements/{name}/status (the `PutBGPAdvertisementStatus` operationId).
+	PutBGPAdvertisementStatus(ctx context.Context, name string, params *PutBGPAdvertisementStatusParams, body PutBGPAdvertisementStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListBGPPeers List or watch bgppeers
+	//
+	// Corresponds with GET /api/v1/bgppeers (the `ListBGPPeers` operationId).
+	ListBGPPeers(ctx context.Context, params *ListBGPPeersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateBGPPeerWithBody Create a BGPPeer
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/bgppeers (the `CreateBGPPeer` operationId).
+	CreateBGPPeerWithBody(ctx context.Context, params *CreateBGPPeerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateBGPPeer Create a BGPPeer
+	//
+	// Answers 409 if it exists.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/bgppeers (the `CreateBGPPeer` operationId).
+	CreateBGPPeer(ctx context.Context, params *CreateBGPPeerParams, body CreateBGPPeerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteBGPPeer Delete a BGPPeer
+	//
+	// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+	//
+	// Corresponds with DELETE /api/v1/bgppeers/{name} (the `DeleteBGPPeer` operationId).
+	DeleteBGPPeer(ctx context.Context, name string, params *DeleteBGPPeerParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetBGPPeer Read a BGPPeer
+	//
+	// Corresponds with GET /api/v1/bgppeers/{name} (the `GetBGPPeer` operationId).
+	GetBGPPeer(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchBGPPeerWithBody Change or apply a BGPPeer
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/bgppeers/{name} (the `PatchBGPPeer` operationId).
+	PatchBGPPeerWithBody(ctx context.Context, name string, params *PatchBGPPeerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchBGPPeerWithApplicationApplyPatchPlusJSONBody Change or apply a BGPPeer
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/apply-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/bgppeers/{name} (the `PatchBGPPeer` operationId).
+	PatchBGPPeerWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchBGPPeerParams, body PatchBGPPeerApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchBGPPeerWithApplicationMergePatchPlusJSONBody Change or apply a BGPPeer
+	//
+	// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /api/v1/bgppeers/{name} (the `PatchBGPPeer` operationId).
+	PatchBGPPeerWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchBGPPeerParams, body PatchBGPPeerApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceBGPPeerWithBody Create or replace a BGPPeer
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/bgppeers/{name} (the `ReplaceBGPPeer` operationId).
+	ReplaceBGPPeerWithBody(ctx context.Context, name string, params *ReplaceBGPPeerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplaceBGPPeer Create or replace a BGPPeer
+	//
+	// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/bgppeers/{name} (the `ReplaceBGPPeer` operationId).
+	ReplaceBGPPeer(ctx context.Context, name string, params *ReplaceBGPPeerParams, body ReplaceBGPPeerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetBGPPeerStatus Read the status of a BGPPeer
+	//
+	// Corresponds with GET /api/v1/bgppeers/{name}/status (the `GetBGPPeerStatus` operationId).
+	GetBGPPeerStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutBGPPeerStatusWithBody Write the status of a BGPPeer
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/bgppeers/{name}/status (the `PutBGPPeerStatus` operationId).
+	PutBGPPeerStatusWithBody(ctx context.Context, name string, params *PutBGPPeerStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutBGPPeerStatus Write the status of a BGPPeer
+	//
+	// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/bgppeers/{name}/status (the `PutBGPPeerStatus` operationId).
+	PutBGPPeerStatus(ctx context.Context, name string, params *PutBGPPeerStatusParams, body PutBGPPeerStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListCloudServices List or watch cloudservices
 	//
 	// Corresponds with GET /api/v1/cloudservices (the `ListCloudServices` operationId).
@@ -1113,6 +1319,23 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/reachability (the `GetReachability` operationId).
 	GetReachability(ctx context.Context, params *GetReachabilityParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListReplicas List or watch replicas
+	//
+	// Corresponds with GET /api/v1/replicas (the `ListReplicas` operationId).
+	ListReplicas(ctx context.Context, params *ListReplicasParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetReplica Read a Replica
+	//
+	// Corresponds with GET /api/v1/replicas/{name} (the `GetReplica` operationId).
+	GetReplica(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DrainReplica Ask a replica to drain
+	//
+	// The replica leaves the balancer, hands over what it owns, refuses what is new, finishes what is under way and ends; its state shows how far it is. Asking again changes nothing. Whatever runs the replica may start another one. The verb for roles is update.
+	//
+	// Corresponds with POST /api/v1/replicas/{name}/drain (the `DrainReplica` operationId).
+	DrainReplica(ctx context.Context, name string, params *DrainReplicaParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateRestoreWithBody Restore a backup
 	//
@@ -2207,6 +2430,472 @@ func (c *Generated) ListAuditRecords(ctx context.Context, params *ListAuditRecor
 // Corresponds with GET /api/v1/backup (the `GetBackup` operationId).
 func (c *Generated) GetBackup(ctx context.Context, params *GetBackupParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetBackupRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBGPAdvertisements List or watch bgpadvertisements
+//
+// Corresponds with GET /api/v1/bgpadvertisements (the `ListBGPAdvertisements` operationId).
+func (c *Generated) ListBGPAdvertisements(ctx context.Context, params *ListBGPAdvertisementsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBGPAdvertisementsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateBGPAdvertisementWithBody Create a BGPAdvertisement
+//
+// Answers 409 if it exists.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/bgpadvertisements (the `CreateBGPAdvertisement` operationId).
+func (c *Generated) CreateBGPAdvertisementWithBody(ctx context.Context, params *CreateBGPAdvertisementParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateBGPAdvertisementRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateBGPAdvertisement Create a BGPAdvertisement
+//
+// Answers 409 if it exists.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/bgpadvertisements (the `CreateBGPAdvertisement` operationId).
+func (c *Generated) CreateBGPAdvertisement(ctx context.Context, params *CreateBGPAdvertisementParams, body CreateBGPAdvertisementJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateBGPAdvertisementRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteBGPAdvertisement Delete a BGPAdvertisement
+//
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+//
+// Corresponds with DELETE /api/v1/bgpadvertisements/{name} (the `DeleteBGPAdvertisement` operationId).
+func (c *Generated) DeleteBGPAdvertisement(ctx context.Context, name string, params *DeleteBGPAdvertisementParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteBGPAdvertisementRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBGPAdvertisement Read a BGPAdvertisement
+//
+// Corresponds with GET /api/v1/bgpadvertisements/{name} (the `GetBGPAdvertisement` operationId).
+func (c *Generated) GetBGPAdvertisement(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBGPAdvertisementRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchBGPAdvertisementWithBody Change or apply a BGPAdvertisement
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/bgpadvertisements/{name} (the `PatchBGPAdvertisement` operationId).
+func (c *Generated) PatchBGPAdvertisementWithBody(ctx context.Context, name string, params *PatchBGPAdvertisementParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchBGPAdvertisementRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchBGPAdvertisementWithApplicationApplyPatchPlusJSONBody Change or apply a BGPAdvertisement
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/bgpadvertisements/{name} (the `PatchBGPAdvertisement` operationId).
+func (c *Generated) PatchBGPAdvertisementWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchBGPAdvertisementParams, body PatchBGPAdvertisementApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchBGPAdvertisementRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchBGPAdvertisementWithApplicationMergePatchPlusJSONBody Change or apply a BGPAdvertisement
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/bgpadvertisements/{name} (the `PatchBGPAdvertisement` operationId).
+func (c *Generated) PatchBGPAdvertisementWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchBGPAdvertisementParams, body PatchBGPAdvertisementApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchBGPAdvertisementRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceBGPAdvertisementWithBody Create or replace a BGPAdvertisement
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/bgpadvertisements/{name} (the `ReplaceBGPAdvertisement` operationId).
+func (c *Generated) ReplaceBGPAdvertisementWithBody(ctx context.Context, name string, params *ReplaceBGPAdvertisementParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceBGPAdvertisementRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceBGPAdvertisement Create or replace a BGPAdvertisement
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/bgpadvertisements/{name} (the `ReplaceBGPAdvertisement` operationId).
+func (c *Generated) ReplaceBGPAdvertisement(ctx context.Context, name string, params *ReplaceBGPAdvertisementParams, body ReplaceBGPAdvertisementJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceBGPAdvertisementRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBGPAdvertisementStatus Read the status of a BGPAdvertisement
+//
+// Corresponds with GET /api/v1/bgpadvertisements/{name}/status (the `GetBGPAdvertisementStatus` operationId).
+func (c *Generated) GetBGPAdvertisementStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBGPAdvertisementStatusRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutBGPAdvertisementStatusWithBody Write the status of a BGPAdvertisement
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/bgpadvertisements/{name}/status (the `PutBGPAdvertisementStatus` operationId).
+func (c *Generated) PutBGPAdvertisementStatusWithBody(ctx context.Context, name string, params *PutBGPAdvertisementStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutBGPAdvertisementStatusRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutBGPAdvertisementStatus Write the status of a BGPAdvertisement
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/bgpadvertisements/{name}/status (the `PutBGPAdvertisementStatus` operationId).
+func (c *Generated) PutBGPAdvertisementStatus(ctx context.Context, name string, params *PutBGPAdvertisementStatusParams, body PutBGPAdvertisementStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutBGPAdvertisementStatusRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBGPPeers List or watch bgppeers
+//
+// Corresponds with GET /api/v1/bgppeers (the `ListBGPPeers` operationId).
+func (c *Generated) ListBGPPeers(ctx context.Context, params *ListBGPPeersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBGPPeersRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateBGPPeerWithBody Create a BGPPeer
+//
+// Answers 409 if it exists.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/bgppeers (the `CreateBGPPeer` operationId).
+func (c *Generated) CreateBGPPeerWithBody(ctx context.Context, params *CreateBGPPeerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateBGPPeerRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateBGPPeer Create a BGPPeer
+//
+// Answers 409 if it exists.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/bgppeers (the `CreateBGPPeer` operationId).
+func (c *Generated) CreateBGPPeer(ctx context.Context, params *CreateBGPPeerParams, body CreateBGPPeerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateBGPPeerRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteBGPPeer Delete a BGPPeer
+//
+// Answers 409 while other resources refer to it, unless cascade=true, which deletes those first. If the resource has finalizers it only gets a deletionTimestamp; it goes when the last finalizer is removed.
+//
+// Corresponds with DELETE /api/v1/bgppeers/{name} (the `DeleteBGPPeer` operationId).
+func (c *Generated) DeleteBGPPeer(ctx context.Context, name string, params *DeleteBGPPeerParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteBGPPeerRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBGPPeer Read a BGPPeer
+//
+// Corresponds with GET /api/v1/bgppeers/{name} (the `GetBGPPeer` operationId).
+func (c *Generated) GetBGPPeer(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBGPPeerRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchBGPPeerWithBody Change or apply a BGPPeer
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/bgppeers/{name} (the `PatchBGPPeer` operationId).
+func (c *Generated) PatchBGPPeerWithBody(ctx context.Context, name string, params *PatchBGPPeerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchBGPPeerRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchBGPPeerWithApplicationApplyPatchPlusJSONBody Change or apply a BGPPeer
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/apply-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/bgppeers/{name} (the `PatchBGPPeer` operationId).
+func (c *Generated) PatchBGPPeerWithApplicationApplyPatchPlusJSONBody(ctx context.Context, name string, params *PatchBGPPeerParams, body PatchBGPPeerApplicationApplyPatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchBGPPeerRequestWithApplicationApplyPatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchBGPPeerWithApplicationMergePatchPlusJSONBody Change or apply a BGPPeer
+//
+// With application/merge-patch+json (RFC 7386) the body is merged into the resource. With application/apply-patch+json the body has the fields that the field manager wants to decide about: they become what the body says, fields that the manager decided about before and that are missing now are removed, and the resource is created if it does not exist. A field that another manager decides about with another value is a conflict (409) that names the manager, unless force=true.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /api/v1/bgppeers/{name} (the `PatchBGPPeer` operationId).
+func (c *Generated) PatchBGPPeerWithApplicationMergePatchPlusJSONBody(ctx context.Context, name string, params *PatchBGPPeerParams, body PatchBGPPeerApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchBGPPeerRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceBGPPeerWithBody Create or replace a BGPPeer
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/bgppeers/{name} (the `ReplaceBGPPeer` operationId).
+func (c *Generated) ReplaceBGPPeerWithBody(ctx context.Context, name string, params *ReplaceBGPPeerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceBGPPeerRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplaceBGPPeer Create or replace a BGPPeer
+//
+// Makes specification, labels and annotations those of the body; status is ignored. Nothing is written, and resourceVersion stays, if nothing differs.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/bgppeers/{name} (the `ReplaceBGPPeer` operationId).
+func (c *Generated) ReplaceBGPPeer(ctx context.Context, name string, params *ReplaceBGPPeerParams, body ReplaceBGPPeerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplaceBGPPeerRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBGPPeerStatus Read the status of a BGPPeer
+//
+// Corresponds with GET /api/v1/bgppeers/{name}/status (the `GetBGPPeerStatus` operationId).
+func (c *Generated) GetBGPPeerStatus(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBGPPeerStatusRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutBGPPeerStatusWithBody Write the status of a BGPPeer
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/bgppeers/{name}/status (the `PutBGPPeerStatus` operationId).
+func (c *Generated) PutBGPPeerStatusWithBody(ctx context.Context, name string, params *PutBGPPeerStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutBGPPeerStatusRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutBGPPeerStatus Write the status of a BGPPeer
+//
+// Makes status that of the body; everything else in the body except metadata.name, metadata.uid and metadata.resourceVersion is ignored. The verb for roles is report.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/bgppeers/{name}/status (the `PutBGPPeerStatus` operationId).
+func (c *Generated) PutBGPPeerStatus(ctx context.Context, name string, params *PutBGPPeerStatusParams, body PutBGPPeerStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutBGPPeerStatusRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3690,6 +4379,53 @@ func (c *Generated) CreatePlan(ctx context.Context, body CreatePlanJSONRequestBo
 // Corresponds with GET /api/v1/reachability (the `GetReachability` operationId).
 func (c *Generated) GetReachability(ctx context.Context, params *GetReachabilityParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetReachabilityRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListReplicas List or watch replicas
+//
+// Corresponds with GET /api/v1/replicas (the `ListReplicas` operationId).
+func (c *Generated) ListReplicas(ctx context.Context, params *ListReplicasParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListReplicasRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetReplica Read a Replica
+//
+// Corresponds with GET /api/v1/replicas/{name} (the `GetReplica` operationId).
+func (c *Generated) GetReplica(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetReplicaRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DrainReplica Ask a replica to drain
+//
+// The replica leaves the balancer, hands over what it owns, refuses what is new, finishes what is under way and ends; its state shows how far it is. Asking again changes nothing. Whatever runs the replica may start another one. The verb for roles is update.
+//
+// Corresponds with POST /api/v1/replicas/{name}/drain (the `DrainReplica` operationId).
+func (c *Generated) DrainReplica(ctx context.Context, name string, params *DrainReplicaParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDrainReplicaRequest(c.Server, name, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6536,6 +7272,1214 @@ func NewGetBackupRequest(server string, params *GetBackupParams) (*http.Request,
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListBGPAdvertisementsRequest constructs an http.Request for the ListBGPAdvertisements method
+func NewListBGPAdvertisementsRequest(server string, params *ListBGPAdvertisementsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgpadvertisements")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "resourceVersion", params.ResourceVersion, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateBGPAdvertisementRequest calls the generic CreateBGPAdvertisement builder with application/json body
+func NewCreateBGPAdvertisementRequest(server string, params *CreateBGPAdvertisementParams, body CreateBGPAdvertisementJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateBGPAdvertisementRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateBGPAdvertisementRequestWithBody constructs an http.Request for the CreateBGPAdvertisement method, with any body, and a specified content type
+func NewCreateBGPAdvertisementRequestWithBody(server string, params *CreateBGPAdvertisementParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgpadvertisements")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteBGPAdvertisementRequest constructs an http.Request for the DeleteBGPAdvertisement method
+func NewDeleteBGPAdvertisementRequest(server string, name string, params *DeleteBGPAdvertisementParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgpadvertisements/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetBGPAdvertisementRequest constructs an http.Request for the GetBGPAdvertisement method
+func NewGetBGPAdvertisementRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgpadvertisements/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPatchBGPAdvertisementRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchBGPAdvertisement builder with application/apply-patch+json body
+func NewPatchBGPAdvertisementRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchBGPAdvertisementParams, body PatchBGPAdvertisementApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchBGPAdvertisementRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
+}
+
+// NewPatchBGPAdvertisementRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchBGPAdvertisement builder with application/merge-patch+json body
+func NewPatchBGPAdvertisementRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchBGPAdvertisementParams, body PatchBGPAdvertisementApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchBGPAdvertisementRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchBGPAdvertisementRequestWithBody constructs an http.Request for the PatchBGPAdvertisement method, with any body, and a specified content type
+func NewPatchBGPAdvertisementRequestWithBody(server string, name string, params *PatchBGPAdvertisementParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgpadvertisements/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceBGPAdvertisementRequest calls the generic ReplaceBGPAdvertisement builder with application/json body
+func NewReplaceBGPAdvertisementRequest(server string, name string, params *ReplaceBGPAdvertisementParams, body ReplaceBGPAdvertisementJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceBGPAdvertisementRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceBGPAdvertisementRequestWithBody constructs an http.Request for the ReplaceBGPAdvertisement method, with any body, and a specified content type
+func NewReplaceBGPAdvertisementRequestWithBody(server string, name string, params *ReplaceBGPAdvertisementParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgpadvertisements/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetBGPAdvertisementStatusRequest constructs an http.Request for the GetBGPAdvertisementStatus method
+func NewGetBGPAdvertisementStatusRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgpadvertisements/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutBGPAdvertisementStatusRequest calls the generic PutBGPAdvertisementStatus builder with application/json body
+func NewPutBGPAdvertisementStatusRequest(server string, name string, params *PutBGPAdvertisementStatusParams, body PutBGPAdvertisementStatusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutBGPAdvertisementStatusRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewPutBGPAdvertisementStatusRequestWithBody constructs an http.Request for the PutBGPAdvertisementStatus method, with any body, and a specified content type
+func NewPutBGPAdvertisementStatusRequestWithBody(server string, name string, params *PutBGPAdvertisementStatusParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgpadvertisements/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewListBGPPeersRequest constructs an http.Request for the ListBGPPeers method
+func NewListBGPPeersRequest(server string, params *ListBGPPeersParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgppeers")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "resourceVersion", params.ResourceVersion, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateBGPPeerRequest calls the generic CreateBGPPeer builder with application/json body
+func NewCreateBGPPeerRequest(server string, params *CreateBGPPeerParams, body CreateBGPPeerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateBGPPeerRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateBGPPeerRequestWithBody constructs an http.Request for the CreateBGPPeer method, with any body, and a specified content type
+func NewCreateBGPPeerRequestWithBody(server string, params *CreateBGPPeerParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgppeers")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteBGPPeerRequest constructs an http.Request for the DeleteBGPPeer method
+func NewDeleteBGPPeerRequest(server string, name string, params *DeleteBGPPeerParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgppeers/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cascade", params.Cascade, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetBGPPeerRequest constructs an http.Request for the GetBGPPeer method
+func NewGetBGPPeerRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgppeers/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPatchBGPPeerRequestWithApplicationApplyPatchPlusJSONBody calls the generic PatchBGPPeer builder with application/apply-patch+json body
+func NewPatchBGPPeerRequestWithApplicationApplyPatchPlusJSONBody(server string, name string, params *PatchBGPPeerParams, body PatchBGPPeerApplicationApplyPatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchBGPPeerRequestWithBody(server, name, params, "application/apply-patch+json", bodyReader)
+}
+
+// NewPatchBGPPeerRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchBGPPeer builder with application/merge-patch+json body
+func NewPatchBGPPeerRequestWithApplicationMergePatchPlusJSONBody(server string, name string, params *PatchBGPPeerParams, body PatchBGPPeerApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchBGPPeerRequestWithBody(server, name, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchBGPPeerRequestWithBody constructs an http.Request for the PatchBGPPeer method, with any body, and a specified content type
+func NewPatchBGPPeerRequestWithBody(server string, name string, params *PatchBGPPeerParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgppeers/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewReplaceBGPPeerRequest calls the generic ReplaceBGPPeer builder with application/json body
+func NewReplaceBGPPeerRequest(server string, name string, params *ReplaceBGPPeerParams, body ReplaceBGPPeerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplaceBGPPeerRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewReplaceBGPPeerRequestWithBody constructs an http.Request for the ReplaceBGPPeer method, with any body, and a specified content type
+func NewReplaceBGPPeerRequestWithBody(server string, name string, params *ReplaceBGPPeerParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgppeers/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldManager", params.FieldManager, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetBGPPeerStatusRequest constructs an http.Request for the GetBGPPeerStatus method
+func NewGetBGPPeerStatusRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgppeers/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutBGPPeerStatusRequest calls the generic PutBGPPeerStatus builder with application/json body
+func NewPutBGPPeerStatusRequest(server string, name string, params *PutBGPPeerStatusParams, body PutBGPPeerStatusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutBGPPeerStatusRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewPutBGPPeerStatusRequestWithBody constructs an http.Request for the PutBGPPeerStatus method, with any body, and a specified content type
+func NewPutBGPPeerStatusRequestWithBody(server string, name string, params *PutBGPPeerStatusParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/bgppeers/%s/status", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
 	}
 
 	return req, nil
@@ -10396,6 +12340,187 @@ func NewGetReachabilityRequest(server string, params *GetReachabilityParams) (*h
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListReplicasRequest constructs an http.Request for the ListReplicas method
+func NewListReplicasRequest(server string, params *ListReplicasParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/replicas")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "continue", params.Continue, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "labelSelector", params.LabelSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "fieldSelector", params.FieldSelector, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "watch", params.Watch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "resourceVersion", params.ResourceVersion, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetReplicaRequest constructs an http.Request for the GetReplica method
+func NewGetReplicaRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/replicas/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDrainReplicaRequest constructs an http.Request for the DrainReplica method
+func NewDrainReplicaRequest(server string, name string, params *DrainReplicaParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/replicas/%s/drain", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dryRun", params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,12 @@ func operationsOf(kind string) operations {
 		return operationsOfAPIToken()
 	case "GitSource":
 		return operationsOfGitSource()
+	case "BGPPeer":
+		return operationsOfBGPPeer()
+	case "BGPAdvertisement":
+		return operationsOfBGPAdvertisement()
+	case "Replica":
+		return operationsOfReplica()
 	case "Event":
 		return operationsOfEvent()
 	}
@@ -334,6 +340,65 @@ func operationsOfGitSource() operations {
 		putStatus: func(server, name string, p *statusParams, body io.Reader) (*http.Request, error) {
 			return NewPutGitSourceStatusRequestWithBody(server, name, (*api.PutGitSourceStatusParams)(p), contentType, body)
 		},
+	}
+}
+
+func operationsOfBGPPeer() operations {
+	return operations{
+		list: func(server string, p *listParams) (*http.Request, error) {
+			return NewListBGPPeersRequest(server, (*api.ListBGPPeersParams)(p))
+		},
+		get: NewGetBGPPeerRequest,
+		create: func(server string, p *createParams, body io.Reader) (*http.Request, error) {
+			return NewCreateBGPPeerRequestWithBody(server, (*api.CreateBGPPeerParams)(p), contentType, body)
+		},
+		replace: func(server, name string, p *replaceParams, body io.Reader) (*http.Request, error) {
+			return NewReplaceBGPPeerRequestWithBody(server, name, (*api.ReplaceBGPPeerParams)(p), contentType, body)
+		},
+		patch: func(server, name string, p *patchParams, contentType string, body io.Reader) (*http.Request, error) {
+			return NewPatchBGPPeerRequestWithBody(server, name, (*api.PatchBGPPeerParams)(p), contentType, body)
+		},
+		remove: func(server, name string, p *deleteParams) (*http.Request, error) {
+			return NewDeleteBGPPeerRequest(server, name, (*api.DeleteBGPPeerParams)(p))
+		},
+		getStatus: NewGetBGPPeerStatusRequest,
+		putStatus: func(server, name string, p *statusParams, body io.Reader) (*http.Request, error) {
+			return NewPutBGPPeerStatusRequestWithBody(server, name, (*api.PutBGPPeerStatusParams)(p), contentType, body)
+		},
+	}
+}
+
+func operationsOfBGPAdvertisement() operations {
+	return operations{
+		list: func(server string, p *listParams) (*http.Request, error) {
+			return NewListBGPAdvertisementsRequest(server, (*api.ListBGPAdvertisementsParams)(p))
+		},
+		get: NewGetBGPAdvertisementRequest,
+		create: func(server string, p *createParams, body io.Reader) (*http.Request, error) {
+			return NewCreateBGPAdvertisementRequestWithBody(server, (*api.CreateBGPAdvertisementParams)(p), contentType, body)
+		},
+		replace: func(server, name string, p *replaceParams, body io.Reader) (*http.Request, error) {
+			return NewReplaceBGPAdvertisementRequestWithBody(server, name, (*api.ReplaceBGPAdvertisementParams)(p), contentType, body)
+		},
+		patch: func(server, name string, p *patchParams, contentType string, body io.Reader) (*http.Request, error) {
+			return NewPatchBGPAdvertisementRequestWithBody(server, name, (*api.PatchBGPAdvertisementParams)(p), contentType, body)
+		},
+		remove: func(server, name string, p *deleteParams) (*http.Request, error) {
+			return NewDeleteBGPAdvertisementRequest(server, name, (*api.DeleteBGPAdvertisementParams)(p))
+		},
+		getStatus: NewGetBGPAdvertisementStatusRequest,
+		putStatus: func(server, name string, p *statusParams, body io.Reader) (*http.Request, error) {
+			return NewPutBGPAdvertisementStatusRequestWithBody(server, name, (*api.PutBGPAdvertisementStatusParams)(p), contentType, body)
+		},
+	}
+}
+
+func operationsOfReplica() operations {
+	return operations{
+		list: func(server string, p *listParams) (*http.Request, error) {
+			return NewListReplicasRequest(server, (*api.ListReplicasParams)(p))
+		},
+		get: NewGetReplicaRequest,
 	}
 }
 

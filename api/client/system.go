@@ -112,3 +112,15 @@ func answer[T any](ctx context.Context, c *Client, limit int64, build request) (
 	err = c.do(ctx, idempotent, build, func(response *http.Response) error { return decode(response.Body, limit, &answer) })
 	return answer, err
 }
+
+// DrainReplica asks a live replica to drain and returns it as it is now. Asking again changes nothing.
+func (c *Client) DrainReplica(ctx context.Context, name string, trial bool) (*api.Replica, error) {
+	kind, _ := api.KindNamed("Replica")
+	object, _, err := c.decoded(ctx, kind, func(server string) (*http.Request, error) {
+		return given(NewDrainReplicaRequest(server, name, &api.DrainReplicaParams{DryRun: dryRun(trial)}))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return object.(*api.Replica), nil
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -11,13 +12,14 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cyphonic/cyphonic/internal/lab/load"
 	"github.com/cyphonic/cyphonic/internal/lab/probe"
 )
 
 // helper groups the ordinary programs that run inside hosts; they are hidden because they are of no use outside a lab.
 func helper() *cobra.Command {
 	command := &cobra.Command{Use: "helper", Short: "Programs that run inside hosts", Hidden: true}
-	command.AddCommand(webCommand(), echoCommand(), streamCommand(), dnsCommand(), attackCommand())
+	command.AddCommand(webCommand(), echoCommand(), streamCommand(), dnsCommand(), attackCommand(), loadCommand())
 	return command
 }
 
@@ -156,5 +158,26 @@ func attackCommand() *cobra.Command {
 	command.Flags().StringVar(&iface, "interface", "eth0", "interface to send from")
 	command.Flags().StringVar(&claim, "claim", "", "address to claim")
 	command.Flags().StringVar(&victim, "victim", "", "address to tell")
+	return command
+}
+
+func loadCommand() *cobra.Command {
+	var config, socket string
+	command := &cobra.Command{
+		Use: "load", Short: "Be thousands of devices that log in, register and ask for directions", Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			text, err := os.ReadFile(config)
+			if err != nil {
+				return err
+			}
+			var c load.Config
+			if err := json.Unmarshal(text, &c); err != nil {
+				return fmt.Errorf("%s: %w", config, err)
+			}
+			return load.Serve(command.Context(), socket, c)
+		},
+	}
+	command.Flags().StringVar(&config, "config", "", "file that says who the devices are (JSON)")
+	command.Flags().StringVar(&socket, "socket", "", "unix socket on which to take orders")
 	return command
 }

@@ -1,5 +1,5 @@
 // Command cyphonic-lab shows and measures CYPHONIC in network namespaces of this machine: `demo` by itself, `up` and
-// `down` for a network to look around in, `figures` for a table of measurements. It is a tool for developers and needs
+// `down` for a network to look around in, `cloud` for replicas behind routers, `figures` for a table of measurements. It is a tool for developers and needs
 // root; it is no part of an installation.
 package main
 
@@ -72,6 +72,7 @@ func root() *cobra.Command {
 			Use: "figures", Short: "Measure tunnel set-up, RTT and throughput and print a table", Args: cobra.NoArgs,
 			RunE: func(command *cobra.Command, _ []string) error { return demo.Figures(command.Context(), options) },
 		},
+		cloudCommand(&options.Programs),
 		helper(),
 	)
 	return command

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,15 +18,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cyphonic/cyphonic/internal/cloudconfig"
-	"github.com/cyphonic/cyphonic/internal/identity"
-	"github.com/cyphonic/cyphonic/internal/udp"
+	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/manager"
-	"github.com/cyphonic/cyphonic/manager/access"
 	"github.com/cyphonic/cyphonic/manager/store/etcd"
-	"github.com/cyphonic/cyphonic/services/as"
 	"github.com/cyphonic/cyphonic/services/nms"
 	"github.com/cyphonic/cyphonic/services/replica"
-	"github.com/cyphonic/cyphonic/services/trs"
 )
 
 // cloudOptions say what one process runs.
@@ -39,27 +36,38 @@ type cloudOptions struct {
 // cloud is the services of one process, put together and listening. It is
 // complete after newCloud; run serves and releases everything.
 type cloud struct {
-	log      *slog.Logger
-	registry *prometheus.Registry
-	closers  []func() // in the order of opening; closed in reverse
-	stopped  <-chan struct{}
-	replica  *replica.Replica // nil if the manager runs alone
-	nms      *nms.Core        // nil without the NMS
-	metrics  net.Listener
+	// constant after newCloud
+	log        *slog.Logger
+	registry   *prometheus.Registry
+	closers    []func() // in the order of opening; closed in reverse
+	stopped    <-chan struct{}
+	replica    *replica.Replica // nil if the manager runs alone
+	manager    *manager.Manager // nil without the manager
+	nms        *nms.Core        // nil without the NMS
+	metrics    net.Listener
+	health     net.Listener // nil if not configured
+	lives      []*life
+	lifeCounts *replica.LifecycleMetrics
+	inService  *prometheus.GaugeVec // service
+	sampler    *sampler
 
-	early     []func(context.Context) error // run at once
-	late      []func(context.Context) error // run when the replica is ready
+	below     []func(context.Context) error // what services need: run until the last of them has left
 	addresses map[string]string             // listening addresses by service
-}
 
-// runner is what every service offers.
-type runner interface {
-	Run(ctx context.Context) error
+	leaveOnce sync.Once
+	leave     chan struct{} // closed to drain everything
+	left      chan struct{} // closed when everything has left
+
+	// atomic
+	managerState atomic.Pointer[keyspace.ReplicaState]
 }
 
 // newCloud opens etcd and all listeners. ctx bounds the start only.
 func newCloud(ctx context.Context, o cloudOptions) (*cloud, error) {
-	c := &cloud{log: o.log, registry: prometheus.NewRegistry(), addresses: make(map[string]string)}
+	c := &cloud{
+		log: o.log, registry: prometheus.NewRegistry(), addresses: make(map[string]string),
+		leave: make(chan struct{}), left: make(chan struct{}),
+	}
 	if err := c.open(ctx, o); err != nil {
 		c.close()
 		if errors.Is(err, syscall.EADDRINUSE) {
@@ -72,6 +80,9 @@ func newCloud(ctx context.Context, o cloudOptions) (*cloud, error) {
 
 func (c *cloud) open(ctx context.Context, o cloudOptions) error {
 	c.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := c.openCounters(); err != nil {
+		return err
+	}
 	client, err := c.openEtcd(ctx, o)
 	if err != nil {
 		return err
@@ -88,23 +99,37 @@ func (c *cloud) open(ctx context.Context, o cloudOptions) error {
 		if err != nil {
 			return fmt.Errorf("replica: %w", err)
 		}
-		c.early = append(c.early, c.replica.Run)
+		c.below = append(c.below, c.replica.Run)
 	}
-	openers := map[string]func(cloudOptions) (runner, error){
+	openers := map[string]func(cloudOptions) error{
 		cloudconfig.ServiceAS: c.openAS, cloudconfig.ServiceNMS: c.openNMS, cloudconfig.ServiceTRS: c.openTRS,
 	}
 	for _, service := range o.services {
-		open := openers[service]
-		if open == nil {
-			continue
+		if open := openers[service]; open != nil {
+			if err := open(o); err != nil {
+				return fmt.Errorf("%s: %w", service, err)
+			}
 		}
-		r, err := open(o)
-		if err != nil {
-			return fmt.Errorf("%s: %w", service, err)
-		}
-		c.late = append(c.late, r.Run)
 	}
-	return c.openMetrics(o)
+	return c.openListeners(o)
+}
+
+// openCounters makes what all services of the process have in common.
+func (c *cloud) openCounters() (err error) {
+	if c.lifeCounts, err = replica.NewLifecycleMetrics(c.registry); err != nil {
+		return err
+	}
+	c.inService = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "cyphonic_replica_in_service", Help: "1 while the speaker of the host sends new flows to the replica.",
+	}, []string{"service"})
+	if err := c.registry.Register(c.inService); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	if c.sampler, err = newSampler(c.registry, time.Now); err != nil {
+		return err
+	}
+	c.below = append(c.below, c.sampler.run)
+	return nil
 }
 
 // openEtcd connects to the cluster of the configuration or starts an embedded server.
@@ -131,152 +156,65 @@ func (c *cloud) openEtcd(ctx context.Context, o cloudOptions) (*replica.Client, 
 	return embedded.Client(), nil
 }
 
-func (c *cloud) openManager(o cloudOptions, store *etcd.Store) error {
-	config := o.config.Manager
-	m, err := manager.New(manager.Options{
-		Store: store, Listen: config.Listen, TLSCert: config.CertificateFile, TLSKey: config.KeyFile, ClientCA: config.ClientCAFile,
-		AdminTokenHash: o.material.AdminTokenHash, OIDC: oidcOf(o), SecretsDirectory: config.SecretsDirectory,
-		Advertise: config.Advertise, ShutdownDelay: o.material.ShutdownDelay,
-		Registerer: c.registry, Log: o.log.With("component", "manager"),
-	})
-	if err != nil {
-		return err
-	}
-	c.closers = append(c.closers, func() { _ = m.Close() })
-	c.addresses[cloudconfig.ServiceManager] = m.Addr().String()
-	c.early = append(c.early, m.Run)
-	return nil
-}
-
-// oidcOf is where people log in; nil: nowhere.
-func oidcOf(o cloudOptions) *access.OIDC {
-	config := o.config.Manager.OIDC
-	if config.Issuer == "" {
-		return nil
-	}
-	return &access.OIDC{
-		Issuer: config.Issuer, ClientID: config.ClientID, UsernameClaim: config.UsernameClaim, GroupsClaim: config.GroupsClaim,
-		UsernamePrefix: config.UsernamePrefix, Roots: o.material.OIDCRoots,
-	}
-}
-
-func (c *cloud) openAS(o cloudOptions) (runner, error) {
-	log := o.log.With("component", "as")
-	core, err := as.NewCore(as.CoreOptions{
-		Directory: c.replica, Issuer: o.material.Issuer, Rand: rand.Reader, Log: log, Registerer: c.registry,
-	})
-	if err != nil {
-		return nil, err
-	}
-	listener, err := net.Listen("tcp", o.config.AS.Listen)
-	if err != nil {
-		return nil, err
-	}
-	c.closers = append(c.closers, func() { _ = listener.Close() })
-	c.addresses[cloudconfig.ServiceAS] = listener.Addr().String()
-	return as.NewServer(core, listener, o.material.ASTLS, time.Now, log), nil
-}
-
-func (c *cloud) openNMS(o cloudOptions) (runner, error) {
-	log := o.log.With("component", "nms")
-	core, err := nms.NewCore(nms.CoreOptions{
-		Snapshot: c.replica.Snapshot, Rand: rand.Reader, Log: log, Registerer: c.registry,
-	})
-	if err != nil {
-		return nil, err
-	}
-	conn, err := c.listenUDP(cloudconfig.ServiceNMS, o.config.NMS.Listen)
-	if err != nil {
-		return nil, err
-	}
-	c.nms = core
-	return nms.NewServer(core, conn, time.Now, log), nil
-}
-
-func (c *cloud) openTRS(o cloudOptions) (runner, error) {
-	log := o.log.With("component", "trs")
-	core, err := trs.NewCore(trs.CoreOptions{
-		Keys: func() identity.Keyring { return c.replica.Snapshot().RelayKeys() }, Rand: rand.Reader, Log: log, Registerer: c.registry,
-		NetworkBytesPerSecond: o.config.TRS.NetworkBytesPerSecond, AllowLocal: o.config.TRS.AllowLocalClients,
-	})
-	if err != nil {
-		return nil, err
-	}
-	conn, err := c.listenUDP(cloudconfig.ServiceTRS, o.config.TRS.Listen)
-	if err != nil {
-		return nil, err
-	}
-	return trs.NewServer(core, conn, time.Now, log), nil
-}
-
-// listenUDP opens the socket of a service: both address families, or the one
-// of the address in the configuration.
-func (c *cloud) listenUDP(service, address string) (udp.Conn, error) {
-	options, err := udpOptions(address)
-	if err != nil {
-		return nil, err
-	}
-	options.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, c.registry)
-	conn, err := udp.Listen(options)
-	if err != nil {
-		return nil, err
-	}
-	c.closers = append(c.closers, func() { _ = conn.Close() })
-	host, _, _ := net.SplitHostPort(address)
-	c.addresses[service] = net.JoinHostPort(host, fmt.Sprint(conn.LocalPort()))
-	return conn, nil
-}
-
-func udpOptions(address string) (udp.Options, error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return udp.Options{}, err
-	}
-	port, err := net.LookupPort("udp", text)
-	if err != nil {
-		return udp.Options{}, err
-	}
-	options := udp.Options{Port: uint16(port)}
-	if host == "" {
-		return options, nil
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return udp.Options{}, err
-	}
-	if addr = addr.Unmap(); addr.Is4() {
-		options.IPv4, options.IPv4Address = true, addr
-	} else {
-		options.IPv6, options.IPv6Address = true, addr
-	}
-	return options, nil
-}
-
-// run serves until ctx ends or a service fails, stops everything in the
-// reverse order of dependence and returns nil if ctx ended.
+// run serves until ctx ends, somebody asks to drain or a service fails. Then everything leaves, what the services need
+// ends after them, and etcd last. It returns nil if nothing has failed.
 func (c *cloud) run(ctx context.Context) error {
 	defer c.close()
-	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range c.early {
-		group.Go(func() error { return run(ctx) })
+	below, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, below := errgroup.WithContext(below)
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	defer context.AfterFunc(below, leave)() // one that fails takes the others along
+	for _, run := range append(c.below, c.serveMetrics, c.serveHealth, c.watchEtcd) {
+		group.Go(func() error { return run(below) })
 	}
-	group.Go(func() error { return c.serveMetrics(ctx) })
-	group.Go(func() error { return c.runLate(ctx, group) })
-	if c.stopped != nil {
-		group.Go(func() error {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-c.stopped:
-				return errors.New("the embedded etcd has stopped: see the log above (disk full or failing?)")
-			}
-		})
-	}
+	group.Go(func() error {
+		select {
+		case <-c.leave:
+			leave()
+		case <-below.Done():
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer stop()
+		defer close(c.left)
+		return c.serve(ctx)
+	})
 	return group.Wait()
 }
 
-// runLate starts the services that need the desired state.
-func (c *cloud) runLate(ctx context.Context, group *errgroup.Group) error {
+// serve runs the manager and the services until the last one has left: the services first, then the manager. One that
+// leaves because it was asked to does not take the others along; one that fails does.
+func (c *cloud) serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	managing, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	gone := make(chan struct{}) // closed when there is no manager any more
+	group.Go(func() error {
+		defer close(gone)
+		if c.manager == nil {
+			return nil
+		}
+		return c.runManager(managing)
+	})
+	group.Go(func() error {
+		defer end()
+		err := c.runServices(ctx)
+		if err == nil {
+			select {
+			case <-ctx.Done():
+			case <-gone:
+			}
+		}
+		return err
+	})
+	return group.Wait()
+}
+
+// runServices serves from when the desired state has been read until all services have left.
+func (c *cloud) runServices(ctx context.Context) error {
 	if c.replica != nil {
 		select {
 		case <-ctx.Done():
@@ -284,12 +222,65 @@ func (c *cloud) runLate(ctx context.Context, group *errgroup.Group) error {
 		case <-c.replica.Ready():
 		}
 	}
-	for _, run := range c.late {
-		group.Go(func() error { return run(ctx) })
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range c.lives {
+		group.Go(func() error { return l.run(ctx) })
+	}
+	c.tellReady(ctx)
+	return group.Wait()
+}
+
+// runManager ends by ctx, and by a request in etcd.
+func (c *cloud) runManager(ctx context.Context) error {
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-c.manager.DrainRequested():
+			c.log.Info("drain requested in etcd", "component", "manager")
+			leave()
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer leave()
+		return c.manager.Run(ctx)
+	})
+	return group.Wait()
+}
+
+// tellReady logs once that all services serve. It gives up when one of them has left before.
+func (c *cloud) tellReady(ctx context.Context) {
+	ticker := time.NewTicker(readyInterval)
+	defer ticker.Stop()
+	for _, l := range c.lives {
+		for l.cycle.Ready() != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-l.cycle.Drained():
+				return
+			case <-ticker.C:
+			}
+		}
 	}
 	c.log.Info("ready", "addresses", c.addresses)
-	return nil
 }
+
+// watchEtcd fails when the embedded etcd has stopped.
+func (c *cloud) watchEtcd(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-c.stopped: // never, with a cluster
+		return errors.New("the embedded etcd has stopped: see the log above (disk full or failing?)")
+	}
+}
+
+// drain makes everything leave.
+func (c *cloud) drain() { c.leaveOnce.Do(func() { close(c.leave) }) }
 
 func (c *cloud) close() {
 	for _, f := range slices.Backward(c.closers) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cyphonic/cyphonic/internal/cloudconfig"
 	"github.com/cyphonic/cyphonic/internal/program"
@@ -23,6 +25,33 @@ type flags struct {
 	config        string
 	etcdEndpoints []string
 	logging       program.Logging
+	replica       replicaFlags
+}
+
+// replicaFlags override what the configuration says of the replica.
+type replicaFlags struct {
+	name, host, speakerSocket string
+	addresses, advertise      []string
+}
+
+func (r *replicaFlags) add(p *pflag.FlagSet) {
+	p.StringVar(&r.name, "name", "", "name of the replica, unique among all, instead of replica.name of the configuration")
+	p.StringVar(&r.host, "host", "", "name of the host, instead of replica.host")
+	p.StringArrayVar(&r.addresses, "address", nil, "address at which others reach the replica, once per family, instead of replica.addresses")
+	p.StringArrayVar(&r.advertise, "advertise", nil, "address, with or without port, at which devices reach this very TRS, once per family, instead of trs.advertise")
+	p.StringVar(&r.speakerSocket, "speaker-socket", "", "unix socket of the speaker of the host, instead of replica.speakerSocket")
+}
+
+func (r *replicaFlags) override(c *cloudconfig.Config) {
+	c.Replica.Name = cmp.Or(r.name, c.Replica.Name)
+	c.Replica.Host = cmp.Or(r.host, c.Replica.Host)
+	c.Replica.SpeakerSocket = cmp.Or(r.speakerSocket, c.Replica.SpeakerSocket)
+	if len(r.addresses) > 0 {
+		c.Replica.Addresses = r.addresses
+	}
+	if len(r.advertise) > 0 {
+		c.TRS.Advertise = r.advertise
+	}
 }
 
 // execute runs one command line and returns the exit code.
@@ -43,7 +72,7 @@ Exit codes: 0 ended by SIGTERM or SIGINT, 1 failed, 2 wrong arguments or configu
 	for _, s := range cloudconfig.Services() {
 		root.AddCommand(serviceCommand(s, "Run only the "+title(s), []string{s}, &f, stderr))
 	}
-	root.AddCommand(configCommand(&f, stdout))
+	root.AddCommand(speakerCommand(&f, stderr), configCommand(&f, stdout), drainCommand(&f, stdout))
 	return root
 }
 
@@ -56,7 +85,7 @@ func title(service string) string {
 }
 
 func serviceCommand(name, short string, services []string, f *flags, stderr io.Writer) *cobra.Command {
-	return &cobra.Command{
+	command := &cobra.Command{
 		Use: name, Short: short, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := f.logging.New(stderr)
@@ -78,6 +107,8 @@ func serviceCommand(name, short string, services []string, f *flags, stderr io.W
 			return nil
 		},
 	}
+	f.replica.add(command.Flags())
+	return command
 }
 
 func load(f *flags, services []string) (cloudconfig.Config, *cloudconfig.Material, error) {
@@ -88,6 +119,7 @@ func load(f *flags, services []string) (cloudconfig.Config, *cloudconfig.Materia
 	if len(f.etcdEndpoints) > 0 {
 		cfg.Etcd.Endpoints = f.etcdEndpoints
 	}
+	f.replica.override(&cfg)
 	material, err := cfg.Check(services, time.Now())
 	if err != nil {
 		return cfg, nil, fmt.Errorf("configuration %s:\n%w", f.config, err)

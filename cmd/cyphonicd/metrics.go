@@ -19,34 +19,71 @@ import (
 
 const (
 	metricsHeaderTimeout   = 5 * time.Second
+	metricsIdleTimeout     = time.Minute
 	metricsShutdownTimeout = 2 * time.Second
+	metricsMaxHeaderBytes  = 16 << 10
+	// maxScrapes bounds what strangers at the health listener can make the process do at once.
+	maxScrapes = 4
 )
 
-// openMetrics listens for the operator on this host.
-func (c *cloud) openMetrics(o cloudOptions) error {
-	listener, err := net.Listen("tcp", o.config.Metrics.Listen)
-	if err != nil {
-		return fmt.Errorf("metrics: %w", err)
+// openListeners listens for the operator on this host and, if configured, for
+// probes of others.
+func (c *cloud) openListeners(o cloudOptions) (err error) {
+	if c.metrics, err = c.listenTCP("metrics", o.config.Metrics.Listen); err != nil {
+		return err
 	}
-	c.closers = append(c.closers, func() { _ = listener.Close() })
-	c.addresses["metrics"] = listener.Addr().String()
-	c.metrics = listener
-	return nil
+	if o.config.Health.Listen != "" {
+		c.health, err = c.listenTCP("health", o.config.Health.Listen)
+	}
+	return err
 }
 
-// serveMetrics offers metrics, readiness, the location table and profiles.
-func (c *cloud) serveMetrics(ctx context.Context) error {
+func (c *cloud) listenTCP(name, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	c.closers = append(c.closers, func() { _ = listener.Close() })
+	c.addresses[name] = listener.Addr().String()
+	return listener, nil
+}
+
+// probes are what others may see too.
+func (c *cloud) probes() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", c.readyz)
+	return mux
+}
+
+// serveMetrics offers metrics, probes, the location table, profiles and the
+// drain to this host.
+func (c *cloud) serveMetrics(ctx context.Context) error {
+	mux := c.probes()
 	if c.nms != nil {
 		mux.HandleFunc("GET /debug/locations", c.locations)
 	}
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: metricsHeaderTimeout}
+	mux.HandleFunc("GET /drain", c.handleDrain)
+	mux.HandleFunc("POST /drain", c.handleDrain)
+	return serveHTTP(ctx, c.metrics, mux)
+}
+
+// serveHealth offers probes and metrics to others, if configured.
+func (c *cloud) serveHealth(ctx context.Context) error {
+	if c.health == nil {
+		return nil
+	}
+	return serveHTTP(ctx, c.health, c.probes())
+}
+
+func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: metricsHeaderTimeout, IdleTimeout: metricsIdleTimeout, MaxHeaderBytes: metricsMaxHeaderBytes,
+	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -56,9 +93,9 @@ func (c *cloud) serveMetrics(ctx context.Context) error {
 			_ = server.Close()
 		}
 	})
-	err := server.Serve(c.metrics)
+	err := server.Serve(listener)
 	if stop() {
-		return fmt.Errorf("serve metrics: %w", err)
+		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 	}
 	<-stopped
 	if errors.Is(err, http.ErrServerClosed) {
@@ -67,16 +104,31 @@ func (c *cloud) serveMetrics(ctx context.Context) error {
 	return err
 }
 
+// readyz says whether all services of the process can serve.
 func (c *cloud) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := c.ready(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}
+
+func (c *cloud) ready() error {
 	if c.replica != nil {
 		select {
 		case <-c.replica.Ready():
 		default:
-			http.Error(w, "the desired state has not been read yet", http.StatusServiceUnavailable)
-			return
+			return errors.New("the desired state has not been read yet")
 		}
 	}
-	_, _ = fmt.Fprintln(w, "ok")
+	var faults []error
+	if c.manager != nil {
+		faults = append(faults, c.managerReady())
+	}
+	for _, l := range c.lives {
+		faults = append(faults, l.cycle.Ready())
+	}
+	return errors.Join(faults...)
 }
 
 // locations lists where the NMS sees each device: the operator's proof of the

@@ -35,7 +35,10 @@ type Config struct {
 	AS      AS      `json:"as,omitempty"`
 	NMS     NMS     `json:"nms,omitempty"`
 	TRS     TRS     `json:"trs,omitempty"`
+	Replica Replica `json:"replica,omitempty"`
+	Speaker Speaker `json:"speaker,omitempty"`
 	Metrics Metrics `json:"metrics,omitempty"`
+	Health  Health  `json:"health,omitempty"`
 }
 
 // AS configures the Authentication Service.
@@ -54,6 +57,9 @@ type AS struct {
 type NMS struct {
 	// Listen is the UDP address. Default: ":7442".
 	Listen string `json:"listen,omitempty"`
+	// PeerListen is the TCP address at which other replicas of the NMS reach this one. It is not opened with the
+	// embedded etcd, where there are none. Default: ":7444".
+	PeerListen string `json:"peerListen,omitempty"`
 }
 
 // TRS configures the Tunnel Relay Service.
@@ -66,6 +72,9 @@ type TRS struct {
 	// AllowLocalClients lets devices on this very machine use the relay, at
 	// loopback or own addresses. Default: false.
 	AllowLocalClients bool `json:"allowLocalClients,omitempty"`
+	// Advertise is where devices reach this very replica, at most one IPv4 and one IPv6 address, with or without a
+	// port. Default: none, which sends devices to the addresses of the CloudService.
+	Advertise []string `json:"advertise,omitempty"`
 }
 
 // Metrics configures the HTTP listener of metrics, readiness and debugging.
@@ -82,8 +91,9 @@ func Default() Config {
 		Etcd:          Etcd{QuotaBytes: 8 << 30, Retention: "1h"},
 		Manager:       defaultManager(),
 		AS:            AS{Listen: ":7441"},
-		NMS:           NMS{Listen: ":7442"},
+		NMS:           NMS{Listen: ":7442", PeerListen: ":7444"},
 		TRS:           TRS{Listen: ":7443"},
+		Speaker:       defaultSpeaker(),
 		Metrics:       Metrics{Listen: "127.0.0.1:7490"},
 	}
 }
@@ -118,9 +128,9 @@ func Parse(raw []byte) (Config, error) {
 
 // resolve makes paths absolute.
 func (c *Config) resolve(directory string) {
-	for _, p := range append(c.Manager.paths(),
+	for _, p := range append(append(c.Manager.paths(), c.Speaker.paths()...),
 		&c.DataDirectory, &c.Trust, &c.Etcd.CAFile, &c.Etcd.CertificateFile, &c.Etcd.KeyFile, &c.Etcd.PasswordFile,
-		&c.AS.CertificateFile, &c.AS.KeyFile, &c.AS.IssuerKeyFile, &c.AS.IssuerCertificateFile,
+		&c.Replica.SpeakerSocket, &c.AS.CertificateFile, &c.AS.KeyFile, &c.AS.IssuerKeyFile, &c.AS.IssuerCertificateFile,
 	) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(directory, *p)
@@ -147,6 +157,8 @@ type Material struct {
 	ShutdownDelay  time.Duration
 	ASTLS          tls.Certificate
 	Issuer         *identity.Issuer
+	Replica        ReplicaMaterial
+	Speaker        SpeakerMaterial
 }
 
 // Check validates the configuration for the given services and loads the
@@ -160,6 +172,10 @@ func (c *Config) Check(services []string, now time.Time) (*Material, error) {
 		}
 	}
 	add("metrics.listen", checkLoopback(c.Metrics.Listen))
+	if c.Health.Listen != "" {
+		add("health.listen", checkListen(c.Health.Listen))
+	}
+	c.checkReplica(m, add)
 	for _, s := range services {
 		switch s {
 		case ServiceManager:
@@ -168,11 +184,11 @@ func (c *Config) Check(services []string, now time.Time) (*Material, error) {
 			c.checkAS(m, now, add)
 		case ServiceNMS:
 			add("nms.listen", checkListen(c.NMS.Listen))
+			add("nms.peerListen", checkListen(c.NMS.PeerListen))
 		case ServiceTRS:
-			add("trs.listen", checkListen(c.TRS.Listen))
-			if c.TRS.NetworkBytesPerSecond < 0 {
-				add("trs.networkBytesPerSecond", errors.New("must not be negative"))
-			}
+			c.checkTRS(m, add)
+		case ServiceSpeaker:
+			c.checkSpeaker(m, add)
 		default:
 			return nil, fmt.Errorf("there is no service %q: use %s", s, strings.Join(Services(), ", "))
 		}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// authority is the certificate authority of the TLS certificates of the cloud.
+// authority is a certificate authority: of the TLS certificates of the cloud, or of those of its etcd cluster.
 type authority struct {
 	key            *ecdsa.PrivateKey
 	certificate    *x509.Certificate
@@ -22,7 +22,7 @@ type authority struct {
 	certificatePEM []byte
 }
 
-func newAuthority(rand io.Reader, now time.Time) (*authority, error) {
+func newAuthority(rand io.Reader, name string, now time.Time) (*authority, error) {
 	key, keyPEM, err := newKey(rand)
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func newAuthority(rand io.Reader, now time.Time) (*authority, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "CYPHONIC TLS authority"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-backdated),
 		NotAfter:              now.Add(authorityLife),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -52,8 +52,8 @@ func newAuthority(rand io.Reader, now time.Time) (*authority, error) {
 	return &authority{key, certificate, keyPEM, encodePEM("CERTIFICATE", der)}, nil
 }
 
-// issueServer makes the key and the certificate of the services, good for the addresses and names given.
-func (a *authority) issueServer(rand io.Reader, addresses []string, now time.Time) (keyPEM, certificatePEM []byte, err error) {
+// issue makes a key and its certificate, good for the uses, addresses and names given.
+func (a *authority) issue(rand io.Reader, name string, uses []x509.ExtKeyUsage, addresses []string, now time.Time) (keyPEM, certificatePEM []byte, err error) {
 	key, keyPEM, err := newKey(rand)
 	if err != nil {
 		return nil, nil, err
@@ -64,11 +64,11 @@ func (a *authority) issueServer(rand io.Reader, addresses []string, now time.Tim
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "CYPHONIC cloud"},
+		Subject:      pkix.Name{CommonName: name},
 		NotBefore:    now.Add(-backdated),
 		NotAfter:     now.Add(serverLife),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:  uses,
 	}
 	for _, address := range addresses {
 		if ip := net.ParseIP(address); ip != nil {
@@ -110,10 +110,12 @@ func encodePEM(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-func checkAddress(address string) error {
+func checkAddresses(flag string, addresses []string) error {
 	name := regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	if net.ParseIP(address) == nil && (!name.MatchString(address) || len(address) > 253) {
-		return fmt.Errorf("--address %q is neither an IP address nor a DNS name in lower case (no port, no brackets)", address)
+	for _, address := range addresses {
+		if net.ParseIP(address) == nil && (!name.MatchString(address) || len(address) > 253) {
+			return fmt.Errorf("%s %q is neither an IP address nor a DNS name in lower case (no port, no brackets)", flag, address)
+		}
 	}
 	return nil
 }

@@ -47,11 +47,11 @@ func (c *command) isTerminal(stream any) bool {
 // styleOfState is the style of a phase, a verdict, the type of an event, or the outcome of an audit record.
 func styleOfState(state string) style {
 	switch {
-	case slices.Contains([]string{"Up", "Active", "Ready", "True", "allowed", "created", "ADDED", "Used"}, state):
+	case slices.Contains([]string{"Up", "Active", "Ready", "True", "allowed", "created", "ADDED", "Used", "Established", "Announced"}, state):
 		return styleGood
-	case slices.Contains([]string{"Pending", "Draining", "configured", "MODIFIED", "Unknown", "Expiring"}, state):
+	case slices.Contains([]string{"Pending", "Draining", "configured", "MODIFIED", "Unknown", "Expiring", "Starting", "Leaving", "Finishing", "Connect", "OpenSent", "OpenConfirm"}, state):
 		return styleMiddling
-	case slices.Contains([]string{"Down", "Failed", "Expired", "False", "Warning", "denied", "failed", "refused", "deleted", "pruned", "DELETED"}, state):
+	case slices.Contains([]string{"Down", "Failed", "Expired", "False", "Warning", "denied", "failed", "refused", "deleted", "pruned", "DELETED", "Idle", "NotEstablished", "NotAnnounced", "NoSpeaker", "NoPeer", "NoService"}, state):
 		return styleBad
 	case slices.Contains([]string{"Disabled", "unchanged", "Suspended"}, state):
 		return styleFaint

@@ -43,6 +43,12 @@ func kindColumns(kind string) (narrow, further []column) {
 		return cloudServiceColumns()
 	case "EnrollmentToken":
 		return enrollmentTokenColumns()
+	case "Replica":
+		return replicaColumns()
+	case "BGPPeer":
+		return bgpPeerColumns()
+	case "BGPAdvertisement":
+		return bgpAdvertisementColumns()
 	}
 	return accessColumns(kind)
 }
@@ -131,8 +137,12 @@ func cloudServiceColumns() (narrow, further []column) {
 		of("IPV4", func(s *api.CloudService) string { return s.Spec.Ipv4 }),
 		of("IPV6", func(s *api.CloudService) string { return s.Spec.Ipv6 }),
 		of("PORT", func(s *api.CloudService) string { return strconv.Itoa(int(s.Spec.Port)) }),
+		of("READY", func(s *api.CloudService) string { return strconv.FormatInt(s.Status.ReadyReplicas, 10) }),
 	}
-	return narrow, nil
+	further = []column{
+		of("ANNOUNCED-BY", func(s *api.CloudService) string { return strings.Join(s.Status.AnnouncedBy, ",") }),
+	}
+	return narrow, further
 }
 
 func enrollmentTokenColumns() (narrow, further []column) {

@@ -97,13 +97,22 @@ func (d *describer) describe(ctx context.Context, o api.Object) error {
 	if d.count++; d.count > 1 {
 		text.WriteByte('\n')
 	}
-	d.head(&text, o)
 	without := []string{"conditions"}
-	if o.KindName() == "Event" {
-		d.event(&text, o.(*api.Event))
-	} else {
+	switch o := o.(type) {
+	case *api.Event:
+		d.head(&text, o)
+		d.event(&text, o)
+	case *api.Replica:
+		if err := d.replica(ctx, &text, o); err != nil {
+			return err
+		}
+	default:
+		d.head(&text, o)
 		if err := d.section(&text, "Spec", o.SpecPart(), nil); err != nil {
 			return err
+		}
+		if d.observed(&text, o) {
+			break
 		}
 		if err := d.section(&text, "Status", o.StatusPart(), without); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 
 type drainFlags struct {
 	undo    bool
+	force   bool
 	timeout time.Duration
 }
 
@@ -31,14 +32,26 @@ type drainable interface {
 func (c *command) drainCommand() *cobra.Command {
 	var flags drainFlags
 	cmd := &cobra.Command{
-		Use:   "drain adapter/NAME",
+		Use:   "drain adapter/NAME | replica/NAME | host/NAME",
 		Short: "Take the load off something before it goes away",
-		Long: `Take the load off something before it goes away, and wait until it has none. An adapter that is drained treats all its general nodes as disabled; it stays so, also
-when it is restarted, until --undo.`,
-		Example:     "  cyphonicctl drain adapter/gateway-a --timeout 2m\n  cyphonicctl drain adapter/gateway-a --undo",
-		Args:        cobra.RangeArgs(1, 2),
-		Annotations: formats(""),
+		Long: `Take the load off something before it goes away, and wait until it has none.
+
+An adapter that is drained treats all its general nodes as disabled; it stays so, also when it is restarted, until --undo.
+
+A replica of a service that is drained leaves the balancer, hands over what it owns, refuses what is new, finishes what is under way and ends: it is drained when it has
+gone, and nothing takes that back. host/NAME drains all replicas of a host, managers last. Neither is done, unless with --force, if no other replica of the service is Ready.
+What restarts replicas that end (systemd, Kubernetes) starts another one.`,
+		Example: `  cyphonicctl drain adapter/gateway-a --timeout 2m
+  cyphonicctl drain adapter/gateway-a --undo
+  cyphonicctl drain replica/nms-0c9d1f5e7a3b2468
+  cyphonicctl drain host/host-a`,
+		Args:              cobra.RangeArgs(1, 2),
+		Annotations:       formats(""),
+		ValidArgsFunction: c.completeTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if host, ok := hostNamed(args); ok {
+				return c.withManager(func(manager *client.Client) error { return c.drainHost(cmd.Context(), manager, host, flags) })
+			}
 			targets, err := targetsOf(args)
 			if err != nil {
 				return err
@@ -51,6 +64,9 @@ when it is restarted, until --undo.`,
 				return err
 			}
 			defer manager.Close()
+			if targets[0].kind.Name == replicaKind().Name {
+				return c.drainReplica(cmd.Context(), manager, targets[0], flags)
+			}
 			d, err := drainableOf(manager, targets[0])
 			if err != nil {
 				return err
@@ -58,7 +74,8 @@ when it is restarted, until --undo.`,
 			return c.drain(cmd.Context(), d, targets[0], flags)
 		},
 	}
-	cmd.Flags().BoolVar(&flags.undo, "undo", false, "let it serve again")
+	cmd.Flags().BoolVar(&flags.undo, "undo", false, "let an adapter serve again")
+	cmd.Flags().BoolVar(&flags.force, "force", false, "drain also the last replica of a service that is Ready")
 	cmd.Flags().DurationVar(&flags.timeout, "timeout", drainTimeout, "how long to wait; 0: not at all")
 	return cmd
 }
@@ -67,7 +84,7 @@ func drainableOf(manager *client.Client, t target) (drainable, error) {
 	if t.kind.Name == "Adapter" {
 		return &drainableAdapter{manager, t}, nil
 	}
-	return nil, &usageError{fmt.Errorf("%s cannot be drained: only adapters can", t)}
+	return nil, &usageError{fmt.Errorf("%s cannot be drained: only adapters, replicas and hosts can", t)}
 }
 
 func (c *command) drain(ctx context.Context, d drainable, t target, flags drainFlags) error {

@@ -59,7 +59,7 @@ func (c *command) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KIND[,KIND…] [NAME…] | KIND/NAME… | all",
 		Short: "Show resources",
-		Long: `Show resources: those named, or all of one or several kinds; "all" is every kind but events.
+		Long: `Show resources: those named, or all of one or several kinds; "all" is every kind but events and replicas.
 
 -o jsonpath=… prints what a template finds, as kubectl does: {.items[*].metadata.name}, {range .items[*]}{.metadata.name}{"\n"}{end}, [?(@.type=="Ready")], [0], [-1:], ..name.
 -o custom-columns=NAME:.metadata.name,… makes a table of such paths. --sort-by takes one of them too.`,

@@ -39,7 +39,10 @@ func TestOnline(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/online", Cmds: commands(), RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			config, err := startManager(env.T().(testing.TB), filepath.Join(env.WorkDir, ".site"))
+			config, err := startManagerWith(env.T().(testing.TB), filepath.Join(env.WorkDir, ".site"), func(o *manager.Options) {
+				o.Replica = manager.Replica{Name: "manager-here", Host: "host-m"}
+				env.Values[storeKey{}] = o.Store
+			})
 			if err != nil {
 				return err
 			}
@@ -60,7 +63,7 @@ func setup(env *testscript.Env) error {
 }
 
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
-	return map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "sealed": sealed, "phase": phase, "setstatus": setstatus, "eventually": eventually}
+	return map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "replica": replica, "speaker": speaker, "sealed": sealed, "phase": phase, "setstatus": setstatus, "eventually": eventually}
 }
 
 // exits CODE ARGS… runs cyphonicctl, which must end with the exit code.

@@ -68,6 +68,9 @@ func (t *table) line(out *strings.Builder, cells []string, styleOf func(column i
 
 // styleOf colours states.
 func (t *table) styleOf(column int, cell string) style {
+	if t.headings[column] == "STATE" && cell == "Active" { // of a BGP session that is not there
+		return styleMiddling
+	}
 	if slices.Contains([]string{"PHASE", "TYPE", "STATE", "VERDICT", "OUTCOME", "SYNC"}, t.headings[column]) {
 		return styleOfState(cell)
 	}

@@ -50,7 +50,7 @@ func (l *Local) onRouted(now time.Time, ev signaling.Routed) {
 	if ev.Kind != wire.RouteRelayed {
 		p.kind = ev.Kind
 	}
-	p.take(now, ev.DirectionID, ev.Direction.Relay)
+	p.take(now, ev, use)
 	if use.attempt != nil {
 		use.attempt.request, use.attempt.peer = 0, p
 	}

@@ -102,11 +102,13 @@ type Endpoint struct {
 	indices       map[uint32]bool // receiver indices in use
 	initiations   map[uint32]*initiation
 	responses     map[uint32]*response
-	answered      map[[32]byte]*response // by the initiator's ephemeral key
-	bindings      map[uint64]*binding    // by nonce
+	answered      map[[32]byte]*response       // by the initiator's ephemeral key
+	bindings      map[uint64]*binding          // by nonce
+	leaving       map[netip.AddrPort]time.Time // TRSs that have said so: until when it counts
 	peers         int
 	heldBytes     int
-	handshakes    rate // of strangers
+	handshakes    rate      // of strangers
+	hastened      time.Time // until when registrations are not hastened again
 }
 
 // New checks the options and makes an Endpoint without identities.
@@ -140,6 +142,7 @@ func New(o Options) (*Endpoint, error) {
 		responses:     make(map[uint32]*response),
 		answered:      make(map[[32]byte]*response),
 		bindings:      make(map[uint64]*binding),
+		leaving:       make(map[netip.AddrPort]time.Time),
 	}
 	var err error
 	if e.guard, err = tunnel.NewCookieGuard(o.Rand); err != nil {

@@ -26,6 +26,12 @@ const (
 	// maxRetired bounds the sessions of a pair that are not used any more and
 	// still receive; the oldest ends for a new one.
 	maxRetired = 3
+	// maxBindings bounds the relay bindings of a peer: the one in use, one to move
+	// to, and one that a direction has named meanwhile.
+	maxBindings = 3
+	// maxLeaving bounds the TRS addresses remembered as leaving; they are all
+	// forgotten when there are more, and say so again.
+	maxLeaving = 64
 	// maxCommands bounds the calls waiting for the control goroutine.
 	maxCommands = 16384
 )
@@ -132,9 +138,39 @@ const (
 	bindTries = 6
 	// bindRefresh is the time between two refreshes of a binding.
 	bindRefresh = 15 * time.Second
+	// silentAfter is the least time after which a TRS that does not answer is taken
+	// for gone, if the path through it fails too; two round trips if that is more.
+	silentAfter = 400 * time.Millisecond
+	// leavingFor is how long a TRS that has said so counts as leaving.
+	leavingFor = 10 * time.Second
+	// searchYield is how much later than the other end this one asks for another
+	// relay, if the other end decides about paths; a quarter if the TRS is silent.
+	searchYield = 400 * time.Millisecond
+	// searchPatience is how long an answer of the NMS is waited for before the other
+	// question is asked, and then for the move before it is asked again; three round
+	// trips to the peer if that is more.
+	searchPatience = time.Second
+	// elseFor is how long after a TRS fell silent every second request for a relay
+	// is one for another relay: the NMS misses it when its lease ends.
+	elseFor = 10 * time.Second
+	// searchRetry is the time to the first repetition of the search; it doubles up
+	// to searchRetryMax, or to silentRetryMax while nothing gets through.
+	searchRetry    = 500 * time.Millisecond
+	searchRetryMax = 8 * time.Second
+	silentRetryMax = 2 * time.Second
+	// searchHurry is the number of questions that follow a useless answer sooner than that.
+	searchHurry = 5
 	// offerSettle is the time in which the relay offers of two directions
 	// compete: both ends take the one of the greater direction identifier.
 	offerSettle = 5 * time.Second
+)
+
+// Times of registrations that follow from one another's.
+const (
+	// hastenPace is the mean time between two registrations that are brought
+	// forward together, hastenEvery the least time between two such rounds.
+	hastenPace  = 500 * time.Microsecond
+	hastenEvery = 10 * time.Second
 )
 
 // Times and bounds of the renewal of tickets.

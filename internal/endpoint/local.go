@@ -58,11 +58,13 @@ type Local struct {
 }
 
 // purpose is what a direction request was made for: an attempt, a relay for a
-// peer whose session has no working path, or whether a peer is still allowed.
+// peer whose session has no working path (perhaps another than the NMS would
+// name), or whether a peer is still allowed.
 type purpose struct {
 	attempt *attempt
 	peer    *peer
 	check   bool
+	other   bool
 }
 
 // allows says whether a certificate belongs to the device that was asked for.
@@ -351,6 +353,8 @@ func (l *Local) onEvent(now time.Time, event signaling.Event) {
 	case signaling.Unregistered:
 		l.e.metrics.registrations.WithLabelValues("lost").Inc()
 		l.e.log.Warn("registration lost: no answer from the NMS", "local", l.fqdn)
+	case signaling.Forgotten:
+		l.e.hasten(now)
 	case signaling.Unanswered:
 		l.hastenRenewal(now)
 	case signaling.Failed:

@@ -52,6 +52,7 @@ type metrics struct {
 	locals           prometheus.Gauge
 	renewals         *prometheus.CounterVec
 	relays           *prometheus.CounterVec
+	searches         *prometheus.CounterVec
 	rekeys           prometheus.Counter
 	revocations      *prometheus.CounterVec
 }
@@ -80,6 +81,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		renewals:    counter("renewals_total", "Renewals of tickets and certificates.", "result"),
 		revocations: counter("revocations_total", "Peers forgotten because the NMS does not allow them any more, by reason.", "reason"),
 		relays:      counter("relay_bindings_total", "Relay bindings, by result.", "result"),
+		searches:    counter("relay_searches_total", "Sessions that needed another relay, by reason: the TRS leaves or is silent.", "reason"),
 		rekeys: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "cyphonic", Subsystem: "endpoint", Name: "rekeys_total", Help: "Sessions that replaced one of the same pair.",
 		}),
@@ -87,11 +89,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for _, result := range []string{"ok", "lost"} {
 		m.registrations.WithLabelValues(result)
 	}
+	for _, reason := range []string{searchLeaving, searchSilent} {
+		m.searches.WithLabelValues(reason)
+	}
 	if r == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.registrations, m.directions, m.handshakes, m.handshakeSeconds, m.pathChanges, m.drops, m.peers, m.locals, m.renewals, m.relays, m.rekeys, m.revocations,
+		m.registrations, m.directions, m.handshakes, m.handshakeSeconds, m.pathChanges, m.drops, m.peers, m.locals, m.renewals, m.relays, m.searches, m.rekeys, m.revocations,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, errors.Join(errors.New("endpoint: register metrics"), err)

@@ -56,6 +56,9 @@ type peer struct {
 	bindings     []*binding // the newest first
 	relayRequest uint64     // the latest direction request for a relay
 	relayAsked   time.Time  // when it was made
+	search       search
+	elseUntil    time.Time // until when the NMS may still name a TRS that is gone
+	elseAsked    bool      // by the latest request: another relay than the NMS would name
 }
 
 // epoch is a session with what this package knows about it.
@@ -289,6 +292,7 @@ func (p *peer) tick(now time.Time) {
 	p.tickExpecting(now)
 	p.tickBindings(now)
 	p.tickSession(now)
+	p.tickSearch(now)
 	p.tickCheck(now)
 	if !p.busy() && !now.Before(p.authorisedUntil) {
 		p.remove(now)
@@ -302,7 +306,7 @@ func (p *peer) plan(now time.Time) {
 	if p.local.peers[p.id] != p {
 		return
 	}
-	next := soonest(p.nextInitiation(), p.nextResponse(), p.expecting.next, p.nextBinding(), p.nextSession(), p.doubt.next)
+	next := soonest(p.nextInitiation(), p.nextResponse(), p.expecting.next, p.nextBinding(), p.nextSession(), p.search.next, p.doubt.next)
 	if !p.busy() {
 		next = soonest(next, p.authorisedUntil)
 	}

@@ -6,13 +6,16 @@ import (
 	"time"
 
 	"github.com/cyphonic/cyphonic/internal/path"
+	"github.com/cyphonic/cyphonic/internal/signaling"
 	"github.com/cyphonic/cyphonic/internal/wire"
 )
 
 // offer is the relay of the latest direction.
 type offer struct {
 	relay     wire.Relay
+	server    netip.AddrPort
 	direction uint64
+	own       bool // this end asked for the direction
 	at        time.Time
 }
 
@@ -25,8 +28,12 @@ type binding struct {
 	server  netip.AddrPort
 	nonce   uint64 // of the datagram under way
 	cookie  [16]byte
-	channel uint32 // 0 until bound
-	waiting bool   // for RelayBound
+	channel uint32    // 0 until bound
+	waiting bool      // for RelayBound
+	asked   time.Time // when the datagram under way was first sent
+	sent    time.Time // and last
+	rtt     time.Duration
+	silent  bool // the TRS has not answered in time
 	tries   int
 	next    time.Time
 	expires time.Time // of the binding, if it is not refreshed
@@ -35,16 +42,26 @@ type binding struct {
 func (b *binding) path() path.Path { return path.Path{Addr: b.server, Channel: b.channel} }
 
 // take keeps a direction's relay. When both ends have asked at the same time,
-// there are two; the direction identifier tells both ends which one to take.
-func (p *peer) take(now time.Time, direction uint64, r wire.Relay) {
+// there are two; the direction identifier tells both ends which one to take. One
+// at a TRS that leaves or is silent is taken only for want of a better one.
+func (p *peer) take(now time.Time, ev signaling.Routed, use purpose) {
+	r, direction, own := ev.Direction.Relay, ev.DirectionID, ev.RequestID != 0
 	if len(r.Token) == 0 {
 		return
 	}
-	competing := len(p.offer.relay.Token) > 0 && now.Sub(p.offer.at) < offerSettle
-	if competing && direction < p.offer.direction {
+	server, _ := p.e.families.Choose(r.IPv4, r.IPv6)
+	avoided := p.avoids(now, server)
+	if !avoided || own {
+		p.searched(now, avoided, use.other)
+	}
+	if avoided && (p.selector != nil && !p.selector.Failing() || p.elsewhere(now)) {
 		return
 	}
-	p.offer = offer{relay: r, direction: direction, at: now}
+	competing := len(p.offer.relay.Token) > 0 && now.Sub(p.offer.at) < offerSettle && own != p.offer.own
+	if competing && direction < p.offer.direction && !p.avoids(now, p.offer.server) {
+		return
+	}
+	p.offer = offer{relay: r, server: server, direction: direction, own: own, at: now}
 	if len(p.bindings) > 0 {
 		p.bind(now)
 	}
@@ -54,22 +71,47 @@ func (p *peer) take(now time.Time, direction uint64, r wire.Relay) {
 // asks the NMS to tell the peer as well (with a new relay).
 func (p *peer) wantRelay(now time.Time) {
 	p.bind(now)
-	if p.session != nil && len(p.bindings) > 0 && !p.bindings[0].waiting {
-		p.bindings[0].refresh(now) // the TRS may have forgotten it
-		p.tickBindings(now)
-	}
-	if now.Sub(p.relayAsked) < relayAsk || p.local.requests[p.relayRequest].peer == p {
+	p.checkRelays(now)
+	if now.Sub(p.relayAsked) < relayAsk || p.asking() || p.search.reason != "" {
 		return
 	}
 	if p.session == nil && len(p.offer.relay.Token) > 0 {
 		return // the peer binds by itself, it waits for the handshake
 	}
-	id, err := p.local.client.Request(now, p.target(), true)
-	if err != nil {
-		return // the selector asks again
+	p.askRelay(now, now.Before(p.elseUntil) && !p.elseAsked) // without success the selector asks again
+}
+
+// checkRelays refreshes the bindings of a session: a TRS may have forgotten one, or be gone.
+func (p *peer) checkRelays(now time.Time) {
+	for _, b := range p.bindings {
+		if p.session != nil && !b.waiting {
+			b.refresh(now)
+		}
 	}
-	p.relayRequest, p.relayAsked = id, now
-	p.local.requests[id] = purpose{peer: p}
+	p.tickBindings(now)
+}
+
+// asking says whether a direction request for a relay is under way.
+func (p *peer) asking() bool {
+	use, ok := p.local.requests[p.relayRequest]
+	return ok && use.peer == p && !use.check
+}
+
+// askRelay asks the NMS for a direction with a relay, or with another one than it would name.
+func (p *peer) askRelay(now time.Time, other bool) {
+	var id uint64
+	var err error
+	if other {
+		id, err = p.local.client.RequestElse(now, p.target())
+	} else {
+		id, err = p.local.client.Request(now, p.target(), true)
+	}
+	p.relayAsked, p.elseAsked = now, other
+	if err != nil {
+		return
+	}
+	p.relayRequest = id
+	p.local.requests[id] = purpose{peer: p, other: other}
 	p.local.client.Tick(now)
 	p.local.pump(now)
 }
@@ -92,19 +134,36 @@ func (p *peer) bind(now time.Time) {
 	if len(p.bindings) > 0 && string(p.bindings[0].relay.Token) == string(p.offer.relay.Token) {
 		return
 	}
-	server, ok := p.e.families.Choose(p.offer.relay.IPv4, p.offer.relay.IPv6)
-	if !ok {
+	if !p.offer.server.IsValid() {
 		p.e.metrics.relays.WithLabelValues("no_family").Inc()
 		return
 	}
-	for len(p.bindings) > 1 { // the present and the one before are enough
-		p.dropBinding(p.bindings[1])
-	}
-	b := &binding{peer: p, relay: p.offer.relay, server: server}
+	p.shedBindings()
+	b := &binding{peer: p, relay: p.offer.relay, server: p.offer.server}
 	p.bindings = slices.Insert(p.bindings, 0, b)
 	b.refresh(now)
 	p.tickBindings(now)
 	p.plan(now)
+}
+
+// shedBindings makes room for another binding: the oldest one goes that is not
+// bound yet, or else the oldest one that is not in use.
+func (p *peer) shedBindings() {
+	for _, spare := range []func(b *binding) bool{
+		func(b *binding) bool { return b.channel == 0 },
+		func(b *binding) bool { return !p.uses(b) },
+	} {
+		for i := len(p.bindings) - 1; i >= 0 && len(p.bindings) >= maxBindings; i-- {
+			if spare(p.bindings[i]) {
+				p.dropBinding(p.bindings[i])
+			}
+		}
+	}
+}
+
+// uses says whether packets go through the binding.
+func (p *peer) uses(b *binding) bool {
+	return p.selector != nil && b.channel != 0 && p.selector.Current() == b.path()
 }
 
 // refresh sends a new RelayBind as soon as the peer is ticked.
@@ -115,11 +174,12 @@ func (b *binding) refresh(now time.Time) {
 		b.nonce = e.random()
 	}
 	e.bindings[b.nonce] = b
-	b.waiting, b.tries, b.next = true, 0, now
+	b.waiting, b.tries, b.next, b.asked = true, 0, now, now
 }
 
 func (p *peer) tickBindings(now time.Time) {
 	for _, b := range slices.Clone(p.bindings) {
+		b.tickSilence(now)
 		switch {
 		case now.Before(b.next):
 			continue
@@ -139,9 +199,12 @@ func (p *peer) tickBindings(now time.Time) {
 	}
 }
 
-// wanted says whether a binding is to be refreshed: the newest one while a path
-// may need it.
+// wanted says whether a binding is to be refreshed: that of the path in use, and
+// the newest one while a path may need it.
 func (p *peer) wanted(now time.Time, b *binding) bool {
+	if p.uses(b) {
+		return true
+	}
 	if b != p.bindings[0] && p.bindings[0].channel != 0 {
 		return false
 	}
@@ -157,6 +220,7 @@ func (b *binding) send(now time.Time) {
 	b.peer.e.send(path.Path{Addr: b.server}, m)
 	b.next = now.Add(min(bindRetry<<min(b.tries, 4), bindRetryMax))
 	b.tries++
+	b.sent = now
 }
 
 // giveUp ends a binding that is not needed or does not work.
@@ -166,13 +230,19 @@ func (p *peer) giveUp(now time.Time, b *binding) {
 	if newest && string(p.offer.relay.Token) == string(b.relay.Token) && b.channel == 0 {
 		p.offer = offer{} // never bound: its token is of no use
 	}
-	if newest && p.selector != nil {
-		var rest path.Path
-		if before := p.bound(); before != nil {
-			rest = before.path()
-		}
-		p.selector.SetRelay(now, rest)
+	p.setRelay(now)
+}
+
+// setRelay tells the selector which relay is to be used: the newest one in effect.
+func (p *peer) setRelay(now time.Time) {
+	if p.selector == nil {
+		return
 	}
+	var newest path.Path
+	if b := p.bound(); b != nil {
+		newest = b.path()
+	}
+	p.selector.SetRelay(now, newest)
 }
 
 func (p *peer) dropBinding(b *binding) {
@@ -199,7 +269,7 @@ func (p *peer) bound() *binding {
 func (p *peer) nextBinding() time.Time {
 	var next time.Time
 	for _, b := range p.bindings {
-		next = soonest(next, b.next)
+		next = soonest(next, b.next, b.silentAt())
 	}
 	return next
 }
@@ -224,6 +294,7 @@ func (e *Endpoint) onRelay(now time.Time, m datagramItem) {
 	case wire.TypeRelayError:
 		b.onError(now, m.b)
 	}
+	b.peer.tickSearch(now)
 	b.peer.act(now)
 	b.peer.plan(now)
 }
@@ -249,7 +320,8 @@ func (b *binding) onChallenge(now time.Time, datagram []byte) {
 		b.peer.e.metrics.drop(dropDuplicate)
 		return
 	}
-	b.cookie = m.Cookie
+	b.cookie, b.silent, b.rtt = m.Cookie, false, now.Sub(b.sent)
+	b.asked = now // the cookie has its own time
 	b.send(now)
 }
 
@@ -264,17 +336,21 @@ func (b *binding) onBound(now time.Time, datagram []byte) {
 		p.e.metrics.drop(dropDuplicate)
 		return
 	}
-	first := b.channel != m.Channel
-	b.waiting, b.tries, b.channel = false, 0, m.Channel
+	first, again := b.channel != m.Channel, b.channel != 0
+	b.waiting, b.silent, b.tries, b.channel, b.rtt = false, false, 0, m.Channel, now.Sub(b.sent)
 	life := time.Duration(m.TTL) * time.Second
 	b.expires = now.Add(life)
 	b.next = now.Add(min(bindRefresh, max(life/3, time.Second)))
 	if !first {
 		return
 	}
+	if again {
+		delete(p.e.leaving, b.server) // another process than the one that left
+	}
 	p.e.metrics.relays.WithLabelValues("bound").Inc()
-	if b == p.bindings[0] && p.selector != nil {
-		p.selector.SetRelay(now, b.path())
+	p.setRelay(now)
+	if p.search.reason == searchSilent && b == p.bound() {
+		p.selector.Replace(now)
 	}
 	if i := p.initiation; i != nil && i.kem == nil {
 		i.send(now, b.path())
@@ -286,6 +362,10 @@ func (b *binding) onError(now time.Time, datagram []byte) {
 	m, err := wire.ParseRelayError(datagram)
 	if err != nil || !wire.VerifyRelay(datagram, b.relay.BindKey) {
 		p.e.metrics.drop(dropRelayMAC)
+		return
+	}
+	if m.Code == wire.RelayErrorLeaving {
+		b.onLeaving(now)
 		return
 	}
 	p.e.metrics.relays.WithLabelValues(m.Code.String()).Inc()

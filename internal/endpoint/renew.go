@@ -74,6 +74,21 @@ func (l *Local) hastenRenewal(now time.Time) {
 	r.at = now
 }
 
+// hasten brings the next registrations of all identities forward: the NMS has
+// forgotten one of them, or sees its socket elsewhere, and they share that socket.
+// Without it each would be unreachable until its own keep-alive.
+func (e *Endpoint) hasten(now time.Time) {
+	if now.Before(e.hastened) {
+		return
+	}
+	e.hastened = now.Add(hastenEvery)
+	spread := uint64(len(e.byTag)) * uint64(hastenPace)
+	for _, l := range e.byTag {
+		l.client.RegisterBy(now.Add(time.Duration(e.random() % spread)))
+		e.timers.set(l.timer, soonest(l.timer.at, l.client.Next()))
+	}
+}
+
 func (l *Local) tickRenewal(now time.Time) {
 	r := &l.renewal
 	if r.at.IsZero() || now.Before(r.at) || r.running {

@@ -147,6 +147,8 @@ func (p *peer) endSession(now time.Time) {
 	}
 	p.session, p.next, p.retired, p.selector = nil, nil, nil, nil
 	p.restarted = false
+	p.cancelRelay()
+	p.search = search{}
 	p.dropBindings()
 	p.count("")
 }
@@ -247,6 +249,8 @@ func (p *peer) act(now time.Time) {
 			p.say(dataplane.Path(a.Path), wire.CandidateUpdate{Candidates: p.local.reachable()})
 		case path.OpRelay:
 			p.wantRelay(now)
+		case path.OpRelayCheck:
+			p.checkRelays(now)
 		case path.OpRestart:
 			p.e.log.Info("peer does not answer: new handshake", "local", p.local.fqdn, "peer", p.certificate.FQDN)
 			p.initiate(now)

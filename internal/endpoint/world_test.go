@@ -144,7 +144,7 @@ func background(f func(context.Context) error) (stop func()) {
 
 func (w *world) startNMS() {
 	core := must(nms.NewCore(nms.CoreOptions{Snapshot: w.snapshot.Load, Rand: rand.Reader, Log: w.log, Registerer: prometheus.NewRegistry()}))
-	w.stopNMS = background(nms.NewServer(core, must(w.nmsHost.Listen(nmsPort)), time.Now, w.log).Run)
+	w.stopNMS = background(must(nms.NewServer(nms.ServerOptions{Core: core, Conn: must(w.nmsHost.Listen(nmsPort)), Now: time.Now, Log: w.log})).Run)
 }
 
 func (w *world) startTRS() {

@@ -74,7 +74,11 @@ func (d *Device) Key() *identity.DeviceKey { return d.key }
 // Login tries once: with the key alone unless it is new, and if the AS does not know the key, with the token
 // or password. Errors are those of package login, ErrNoCredential, or the connection's.
 func (d *Device) Login(ctx context.Context) (*login.Grant, error) {
-	client, err := login.Dial(ctx, d.options.Server)
+	server := d.options.Server
+	if server.Repeated == nil {
+		server.Repeated = func(err error) { d.options.Log.Info("login repeated on a new connection", "error", err) }
+	}
+	client, err := login.Dial(ctx, server)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@
 //	/cyphonic/v1/deleting/<plural>/<name>             a resource whose dependents are being deleted (Owner)
 //	/cyphonic/v1/resources/~                          no resource: written to see how far a watch is (empty)
 //
+// What live replicas say of themselves is below ReplicasRoot.
+//
 // What is written often and read seldom is apart, so that who watches the keys
 // above is not troubled by it:
 //
@@ -52,8 +54,8 @@ const (
 // Plurals lists the plurals of all resource kinds, referred-to kinds first.
 func Plurals() []string {
 	return []string{
-		Networks, Roles, Adapters, Nodes, GeneralNodes, AccessPolicies, CloudServices,
-		EnrollmentTokens, APITokens, RoleBindings, GitSources,
+		Networks, Roles, BGPPeers, Adapters, Nodes, GeneralNodes, AccessPolicies, CloudServices,
+		BGPAdvertisements, EnrollmentTokens, APITokens, RoleBindings, GitSources,
 	}
 }
 

@@ -185,3 +185,29 @@ func (h *Host) MAC(name string) (net.HardwareAddr, error) {
 func ipNet(prefix netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())}
 }
+
+// Gateways are the neighbours to which the kernel sends what is for exactly that prefix, from its main table; several
+// if it spreads.
+func (h *Host) Gateways(to netip.Prefix) ([]netip.Addr, error) {
+	family := netlink.FAMILY_V4
+	if to.Addr().Is6() {
+		family = netlink.FAMILY_V6
+	}
+	routes, err := h.links.RouteListFiltered(family, &netlink.Route{Dst: ipNet(to)}, netlink.RT_FILTER_DST)
+	if err != nil {
+		return nil, fmt.Errorf("%s: routes to %s: %w", h.Name, to, err)
+	}
+	var all []netip.Addr
+	add := func(ip net.IP) {
+		if addr, ok := netip.AddrFromSlice(ip); ok {
+			all = append(all, addr.Unmap())
+		}
+	}
+	for _, route := range routes {
+		add(route.Gw)
+		for _, hop := range route.MultiPath {
+			add(hop.Gw)
+		}
+	}
+	return all, nil
+}

@@ -20,6 +20,8 @@ type Options struct {
 	Name string
 	// Directory for logs, captures and program state; empty: a new one under the temporary directory, removed by Close.
 	Directory string
+	// InMemory puts a new directory into RAM, for programs that wait for disks when nobody asks how fast those are.
+	InMemory bool
 	// Persistent keeps the lab after this process has ended; Close then leaves everything, Run.Remove removes it.
 	Persistent bool
 	// RealWire switches the offloads of WAN links off, so that they carry only packets that a real wire could carry.
@@ -74,6 +76,9 @@ func New(ctx context.Context, options Options, topology Topology) (*Lab, error) 
 	return l, nil
 }
 
+// memoryDirectory is a file system in RAM that every Linux has.
+const memoryDirectory = "/dev/shm"
+
 var validName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 
 func newRun(options Options, topology Topology) (Run, error) {
@@ -99,7 +104,11 @@ func newRun(options Options, topology Topology) (Run, error) {
 	}
 	if run.Directory == "" {
 		run.Temporary = true
-		if run.Directory, err = os.MkdirTemp("", "cyphonic-lab-"); err != nil {
+		parent := ""
+		if options.InMemory {
+			parent = memoryDirectory
+		}
+		if run.Directory, err = os.MkdirTemp(parent, "cyphonic-lab-"); err != nil {
 			return Run{}, err
 		}
 	}

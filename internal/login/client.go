@@ -14,16 +14,18 @@ import (
 	"github.com/cyphonic/cyphonic/internal/wire"
 )
 
-// DefaultTimeout bounds connecting and each login. A password login costs the AS about 50 ms of a core,
-// and many devices may log in at once after an outage.
-const DefaultTimeout = 15 * time.Second
-
 // Options says where the AS is and how to know it.
 type Options struct {
 	Address    string         // host:port
 	Trust      identity.Trust // TLSCA verifies the connection, Roots verify what comes over it
 	ServerName string         // in the AS's TLS certificate; empty: the host of Address
-	Timeout    time.Duration  // 0: DefaultTimeout
+	// Timeout bounds an attempt, connecting included. The first one has a third of it and the second one two thirds, so
+	// that a replica which has vanished costs little and one that is busy gets its time. 0: DefaultTimeout.
+	Timeout time.Duration
+	// Attempts bounds how often a login is tried, on one connection each. 1: no repetition; 0: DefaultAttempts.
+	Attempts int
+	// Repeated is told why a login is repeated; nil: nobody.
+	Repeated func(error)
 	// Dial opens the TCP connection; nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now is the clock that grants are dated by; nil: time.Now.
@@ -43,13 +45,25 @@ func (e *DeniedError) Error() string {
 	return "login refused (" + e.Code.String() + "): " + e.Message
 }
 
-// Client is one connection to the AS. It is safe for concurrent use; logins are done one after another.
+// Client logs in at the AS over one connection, which it opens anew when it has ended. It is safe for concurrent use;
+// logins are done one after another.
 type Client struct {
-	options  Options
-	exporter []byte
+	// constant
+	options Options
+	config  *tls.Config
 
-	mu   sync.Mutex
-	conn *tls.Conn
+	turn sync.Mutex // held by the one login that is under way
+
+	// under mu
+	mu     sync.Mutex
+	link   *link // nil: none, the next login opens one
+	closed bool
+}
+
+// link is one connection. A failed one is closed, because a late response would be taken for that of the next request.
+type link struct {
+	conn     *tls.Conn
+	exporter []byte
 }
 
 // Dial connects and finishes the TLS handshake.
@@ -57,23 +71,64 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
+	if o.Attempts == 0 {
+		o.Attempts = DefaultAttempts
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Dial == nil {
-		o.Dial = new(net.Dialer).DialContext
+		// A replica whose host is gone is noticed while its answer is waited for.
+		o.Dial = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+		}}).DialContext
 	}
 	config, err := clientTLS(o)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
+	c := &Client{options: o, config: config}
+	err = c.repeat(ctx, func(ctx context.Context) error {
+		_, err := c.connected(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// connected returns the open connection, or opens one.
+func (c *Client) connected(ctx context.Context) (*link, error) {
+	c.mu.Lock()
+	l, closed := c.link, c.closed
+	c.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	if l != nil {
+		return l, nil
+	}
+	l, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errors.Join(errClosed, l.conn.Close())
+	}
+	c.link = l
+	return l, nil
+}
+
+func (c *Client) connect(ctx context.Context) (*link, error) {
+	o := c.options
 	raw, err := o.Dial(ctx, "tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the authentication service %s: %w: check the address, the network and firewalls (TCP), and that the service runs", o.Address, err)
 	}
-	conn := tls.Client(raw, config)
+	conn := tls.Client(raw, c.config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("TLS with the authentication service %s: %w%s", o.Address, err, remedy(err)), raw.Close())
 	}
@@ -81,7 +136,17 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Client{options: o, exporter: exporter, conn: conn}, nil
+	return &link{conn: conn, exporter: exporter}, nil
+}
+
+// drop closes a connection and forgets it.
+func (c *Client) drop(l *link) {
+	c.mu.Lock()
+	if c.link == l {
+		c.link = nil
+	}
+	c.mu.Unlock()
+	_ = l.conn.Close()
 }
 
 // remedy says what to do about a failed TLS handshake, if the cause is plain.
@@ -120,16 +185,35 @@ func clientTLS(o Options) (*tls.Config, error) {
 	}, nil
 }
 
-// Close ends the connection.
-func (c *Client) Close() error { return c.conn.Close() }
+// Close ends the connection, and a login that is under way.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.link == nil {
+		return nil
+	}
+	l := c.link
+	c.link = nil
+	return l.conn.Close()
+}
 
-// Login logs a node or an adapter in with its own key. It fails with *DeniedError, ErrRetry, ErrGrant or an
-// error of the connection; after the latter the client is of no more use.
+// Login logs a node or an adapter in with its own key. It fails with *DeniedError, ErrRetry, ErrGrant or an error of
+// the connection. A login whose connection ends before its answer is repeated on a new one: the AS answers the same key
+// the same way, also if it has consumed the token already.
 func (c *Client) Login(ctx context.Context, subject wire.Subject, key *identity.DeviceKey, credential wire.Credential) (*Grant, error) {
+	return c.login(ctx, subject, key, func([]byte) wire.Credential { return credential })
+}
+
+// login signs the request for the connection on which it is sent: credential gets what both proofs are over.
+func (c *Client) login(ctx context.Context, subject wire.Subject, key *identity.DeviceKey, credential func(context []byte) wire.Credential) (*Grant, error) {
 	public := key.Public()
-	request := wire.LoginRequest{Subject: subject, Static: public.Static, Signing: public.Signing, Credential: credential}
-	copy(request.Proof[:], key.Sign(Context(c.exporter, subject, public)))
-	response, received, err := c.exchange(ctx, request)
+	response, received, err := c.exchange(ctx, func(exporter []byte) wire.LoginRequest {
+		signed := Context(exporter, subject, public)
+		request := wire.LoginRequest{Subject: subject, Static: public.Static, Signing: public.Signing, Credential: credential(signed)}
+		copy(request.Proof[:], key.Sign(signed))
+		return request
+	})
 	if err != nil {
 		return nil, fmt.Errorf("log in %s %s: %w", subject.Kind, subject.Name, err)
 	}
@@ -152,42 +236,57 @@ func (c *Client) LoginGeneralNode(ctx context.Context, name string, key *identit
 	adapterName string, adapterKey *identity.DeviceKey, a identity.Assurance,
 ) (*Grant, error) {
 	subject := wire.Subject{Kind: wire.SubjectGeneralNode, Name: name}
-	credential := wire.CredentialAdapter{
-		Adapter:   adapterName,
-		Signing:   adapterKey.Public().Signing,
-		Assurance: uint8(a),
-	}
-	copy(credential.Proof[:], adapterKey.Sign(Context(c.exporter, subject, key.Public())))
-	return c.Login(ctx, subject, key, credential)
+	return c.login(ctx, subject, key, func(signed []byte) wire.Credential {
+		credential := wire.CredentialAdapter{
+			Adapter:   adapterName,
+			Signing:   adapterKey.Public().Signing,
+			Assurance: uint8(a),
+		}
+		copy(credential.Proof[:], adapterKey.Sign(signed))
+		return credential
+	})
 }
 
-// exchange sends one request and reads its response. A connection on which it failed is closed, because
-// a late response would be taken for that of the next request.
-func (c *Client) exchange(ctx context.Context, request wire.LoginRequest) (wire.LoginResponse, time.Time, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+// exchange sends one request and reads its response.
+func (c *Client) exchange(ctx context.Context, build func(exporter []byte) wire.LoginRequest) (response wire.LoginResponse, received time.Time, err error) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	err = c.repeat(ctx, func(ctx context.Context) error {
+		l, err := c.connected(ctx)
+		if err != nil {
+			return err
+		}
+		response, err = l.exchange(ctx, build(l.exporter))
+		if err != nil {
+			c.drop(l)
+		}
+		received = c.options.Now()
+		return err
+	})
+	return response, received, err
+}
+
+// exchange fails when ctx ends.
+func (l *link) exchange(ctx context.Context, request wire.LoginRequest) (wire.LoginResponse, error) {
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	message, err := c.roundTrip(request.Append(nil))
-	received := c.options.Now()
+	message, err := l.roundTrip(request.Append(nil))
 	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return wire.LoginResponse{}, time.Time{}, errors.Join(err, c.conn.Close())
+		return wire.LoginResponse{}, err
 	}
 	response, err := wire.ParseLoginResponse(message)
 	if err != nil {
-		return wire.LoginResponse{}, time.Time{}, errors.Join(fmt.Errorf("answer of the authentication service: %w", err), c.conn.Close())
+		return wire.LoginResponse{}, fmt.Errorf("%w: %w", errAnswer, err)
 	}
-	return response, received, nil
+	return response, nil
 }
 
-func (c *Client) roundTrip(message []byte) ([]byte, error) {
-	if err := WriteFrame(c.conn, message); err != nil {
+func (l *link) roundTrip(message []byte) ([]byte, error) {
+	if err := WriteFrame(l.conn, message); err != nil {
 		return nil, err
 	}
-	return ReadFrame(c.conn)
+	return ReadFrame(l.conn)
 }

@@ -48,6 +48,11 @@ const (
 	discoveryFast       = 3 * time.Second
 	discoverySlow       = 30 * time.Second
 	discoveryFastRounds = 20
+	// moveInterval is the time between the first probes that ask whether a new relay works already; it doubles up to
+	// moveIntervalMax. After moveFast of them the other timers decide when the next is sent.
+	moveInterval    = 200 * time.Millisecond
+	moveIntervalMax = 5 * time.Second
+	moveFast        = 6
 	// relayRetry is the least time between two requests for a relay.
 	relayRetry = 2 * time.Second
 	// RestartAfter is the time without any working path after which the

@@ -42,6 +42,8 @@ const (
 	// OpRelay asks for a relayed path: bind the relay at hand, and tell the
 	// NMS that the direct path does not work so that the peer binds as well.
 	OpRelay
+	// OpRelayCheck asks whether the TRS of the path in use still answers.
+	OpRelayCheck
 	// OpRestart says that nothing authenticated has come on any path for
 	// RestartAfter: the peer has most likely lost the session.
 	OpRestart

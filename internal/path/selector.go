@@ -40,9 +40,13 @@ type Selector struct {
 	round     int // of the attempts to leave the relay
 	nextRound time.Time
 
-	nextRelay   time.Time // earliest next OpRelay
-	nextRestart time.Time
-	relayUse    time.Time // when a relay was last needed
+	moves    int       // probes that asked whether the new relay works already
+	nextMove time.Time // of the next one
+
+	nextRelay      time.Time // earliest next OpRelay
+	nextRelayCheck time.Time // and OpRelayCheck
+	nextRestart    time.Time
+	relayUse       time.Time // when a relay was last needed
 
 	nextTick time.Time
 	out      []Action
@@ -117,22 +121,6 @@ func (s *Selector) SetDirect(now time.Time, candidates []netip.AddrPort) {
 	}
 }
 
-// SetRelay says that a relay is bound on this end; a zero path takes it away.
-// A new relay is used only after the peer has answered through it.
-func (s *Selector) SetRelay(now time.Time, relay Path) {
-	if relay == s.relay {
-		return
-	}
-	s.relay = relay
-	if relay.IsZero() || s.current.IsZero() {
-		return
-	}
-	if s.check.active || s.Dead() || s.current.Relayed() {
-		s.check.strict = s.check.active
-		s.probe(now, relay)
-	}
-}
-
 // Established says that a handshake has completed over p: a new session is in
 // use and p works in both directions. A probe follows at once: it measures the
 // round trip, and it is the first packet that confirms the session to the peer.
@@ -161,8 +149,9 @@ func (s *Selector) Tick(now time.Time, t Traffic) {
 	if s.searching() && !now.Before(s.nextRound) {
 		s.discover(now)
 	}
+	moving := s.tickMove(now)
 	s.nextTick = now.Add(idleTickInterval)
-	if s.Dead() || s.check.active || now.Sub(latest(t.LastTx, t.LastRx)) < idleTickInterval {
+	if moving || s.Dead() || s.check.active || now.Sub(latest(t.LastTx, t.LastRx)) < idleTickInterval {
 		s.nextTick = now.Add(TickInterval)
 	}
 }
@@ -183,6 +172,10 @@ func (s *Selector) tickSilence(now time.Time, t Traffic) {
 	idle := now.Sub(latest(t.LastTx, s.checked)) >= idleCheck || now.Sub(t.LastRx) >= idleCheck
 	if silent || paused || idle {
 		s.startCheck(now, false)
+	}
+	if silent && s.current.Relayed() && now.Sub(s.userRx) < freshness && !now.Before(s.nextRelayCheck) {
+		s.nextRelayCheck = now.Add(relayRetry)
+		s.out = append(s.out, Action{Op: OpRelayCheck})
 	}
 }
 
@@ -259,8 +252,6 @@ func (s *Selector) alternative(now time.Time) *knownPath {
 	return best
 }
 
-func (s *Selector) isOldRelay(p Path) bool { return p.Relayed() && p != s.relay }
-
 // tickDead asks on every path that could work.
 func (s *Selector) tickDead(now time.Time) {
 	s.relayUse = now
@@ -276,15 +267,6 @@ func (s *Selector) tickDead(now time.Time) {
 		s.nextRestart = now.Add(restartRetry)
 		s.out = append(s.out, Action{Op: OpRestart})
 	}
-}
-
-func (s *Selector) wantRelay(now time.Time) {
-	s.relayUse = now
-	if now.Before(s.nextRelay) {
-		return
-	}
-	s.nextRelay = now.Add(relayRetry)
-	s.out = append(s.out, Action{Op: OpRelay})
 }
 
 // searching says whether a direct path is looked for.
@@ -334,7 +316,7 @@ func (s *Selector) Seen(now time.Time, p Path) {
 	}
 	k := s.remember(p)
 	k.seen = now
-	if now.Sub(k.asked) < seenInterval {
+	if now.Sub(k.asked) < seenInterval || s.isOldRelay(p) { // nothing leads back to that
 		return
 	}
 	k.asked = now
@@ -416,10 +398,15 @@ func (s *Selector) AddressChanged(now time.Time) {
 	s.wake(now)
 }
 
-// RelayNeeded says whether a bound relay is worth keeping.
-func (s *Selector) RelayNeeded(now time.Time) bool {
-	return s.current.IsZero() || s.searching() || s.check.active || now.Sub(s.relayUse) < relayLinger
+// Doubt says that something is wrong with the path in use, so that it is checked at once.
+func (s *Selector) Doubt(now time.Time) {
+	if !s.current.IsZero() && !s.Dead() {
+		s.startCheck(now, true)
+	}
 }
+
+// Failing says whether probes on the path in use stay without answer.
+func (s *Selector) Failing() bool { return s.Dead() || s.check.active && s.check.lost > 0 }
 
 // use changes the current path.
 func (s *Selector) use(now time.Time, p Path) {

@@ -313,8 +313,102 @@ func TestSelectorChangesToANewRelayAfterItAnswered(t *testing.T) {
 	b.Seen(b.now, relay) // a late packet by the old one
 	b.run(time.Second)
 	b.wantCurrent(relay2)
-	if b.count(OpUse) != 0 {
-		t.Errorf("went back to the old relay: %v", b.log)
+	if b.count(OpUse) != 0 || b.count(OpProbe) != 0 {
+		t.Errorf("went back to the old relay, or asks there: %v", b.log)
+	}
+}
+
+// The peer binds the new relay later than this end, and the first probes are lost: they are repeated, while packets
+// stay where they arrive.
+func TestSelectorAsksOnTheNewRelayUntilItWorks(t *testing.T) {
+	b := newBench(t, true)
+	b.SetRelay(b.now, relay)
+	b.established(relay)
+	b.sending, b.hearing = true, true
+	b.run(time.Second)
+	b.log = nil
+	b.SetRelay(b.now, relay2)
+	b.run(time.Second)
+	b.wantCurrent(relay)
+	b.open[relay2] = true
+	b.run(time.Second)
+	b.wantCurrent(relay2)
+	b.log = nil
+	b.run(10 * time.Second)
+	if n := b.count(OpProbe); n != 0 {
+		t.Errorf("%d probes after the move", n)
+	}
+
+	b.open[relay] = false
+	b.SetRelay(b.now, relay) // one that never works
+	b.run(time.Minute)
+	b.wantCurrent(relay2)
+	if n := b.count(OpProbe); n > 20 {
+		t.Errorf("%d probes of a relay that does not work in a minute", n)
+	}
+}
+
+func TestSelectorReplacesAPathThatIsGone(t *testing.T) {
+	b := newBench(t, true)
+	b.Replace(b.now)
+	b.SetRelay(b.now, relay)
+	b.established(relay)
+	b.traffic.RxPackets = 7
+	b.sending, b.hearing = true, true
+	b.run(time.Second)
+	b.Replace(b.now)
+	b.wantCurrent(relay)
+	b.traffic.RxPackets = 8
+	b.run(500 * time.Millisecond)
+	b.open[relay], b.hearing = false, false
+	b.run(time.Second)
+	if b.count(OpRelayCheck) != 1 {
+		t.Errorf("%d questions to the TRS, want 1: %v", b.count(OpRelayCheck), b.log)
+	}
+	b.SetRelay(b.now, relay2)
+	b.Replace(b.now)
+	b.collect()
+	b.wantCurrent(relay2)
+	b.run(3 * time.Second)
+	if !b.Dead() {
+		t.Error("a relay without the peer is believed to work")
+	}
+	b.open[relay2] = true
+	b.run(time.Second)
+	if b.Dead() {
+		t.Error("still dead although the peer is there")
+	}
+}
+
+// A sender that never hears users of the peer does not ask the TRS all the time.
+func TestSelectorAsksTheTRSOnlyWhenAConversationStops(t *testing.T) {
+	b := newBench(t, true)
+	b.SetRelay(b.now, relay)
+	b.established(relay)
+	b.sending = true
+	b.run(30 * time.Second)
+	if n := b.count(OpRelayCheck); n > 1 {
+		t.Errorf("%d questions to the TRS in 30 s of one-way traffic", n)
+	}
+}
+
+func TestSelectorChecksAPathInDoubtAtOnce(t *testing.T) {
+	b := newBench(t, true)
+	b.established(direct)
+	b.Doubt(b.now)
+	b.collect()
+	if b.count(OpProbe) != 1 || b.Failing() {
+		t.Errorf("%v, failing %v", b.log, b.Failing())
+	}
+	b.run(time.Second)
+	if b.Failing() || b.Dead() {
+		t.Error("a path that answers is failing")
+	}
+	b.open[direct] = false
+	b.Doubt(b.now)
+	b.run(700 * time.Millisecond)
+	if !b.Failing() {
+		t.Error("a path that does not answer is not failing")
 	}
 }
 

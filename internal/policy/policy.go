@@ -10,6 +10,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,6 +75,19 @@ func Compile(policies []*api.AccessPolicy) (*Set, []error) {
 			continue
 		}
 		set.byNetwork[p.Spec.Network] = append(set.byNetwork[p.Spec.Network], c)
+	}
+	return set, errs
+}
+
+// Replace returns the set with the policies of one network, all of which must be in that network, in place of those
+// that it has for it. s stays as it is. The errors are those of Compile.
+func (s *Set) Replace(network string, policies []*api.AccessPolicy) (*Set, []error) {
+	part, errs := Compile(policies)
+	set := &Set{byNetwork: make(map[string][]compiled, len(s.byNetwork)+1)}
+	maps.Copy(set.byNetwork, s.byNetwork)
+	delete(set.byNetwork, network)
+	if list := part.byNetwork[network]; len(list) > 0 {
+		set.byNetwork[network] = list
 	}
 	return set, errs
 }

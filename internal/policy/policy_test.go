@@ -171,3 +171,30 @@ func TestEvaluateIsSymmetricAndExact(t *testing.T) {
 		}
 	})
 }
+
+func TestThePoliciesOfANetworkAreReplaced(t *testing.T) {
+	all := []api.Selector{{}}
+	first, errs := Compile([]*api.AccessPolicy{policyOf(all, all, "", rule("tcp", "80"))})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	allowed := func(s *Set) string {
+		rules, _ := s.Evaluate(viewer(), camera())
+		return fmt.Sprint(rules)
+	}
+	before := allowed(first)
+	second, errs := first.Replace(viewer().Network, []*api.AccessPolicy{policyOf(all, all, "", rule("udp", "53")), policyOf(all, all, "strong", rule("any"))})
+	want, _ := Compile([]*api.AccessPolicy{policyOf(all, all, "", rule("udp", "53"))})
+	if len(errs) != 1 || allowed(second) != allowed(want) || allowed(second) == before {
+		t.Errorf("%s after the policies were replaced, %v", allowed(second), errs)
+	}
+	if elsewhere, _ := second.Replace("elsewhere", nil); allowed(elsewhere) != allowed(second) {
+		t.Error("another network's policies changed these")
+	}
+	if none, _ := second.Replace(viewer().Network, nil); allowed(none) != allowed(new(Set)) {
+		t.Error("withdrawn policies allow something")
+	}
+	if allowed(first) != before {
+		t.Error("the first set changed")
+	}
+}

@@ -15,9 +15,13 @@ type direction struct {
 	accept     bool
 	candidates []netip.AddrPort
 	routed     bool
+	sent       int       // answers sent by the timer
+	next       time.Time // when the answer is repeated
 }
 
-// Answer answers a Confirm event; candidates are where this end can be reached.
+// Answer answers a Confirm event; candidates are where this end can be reached. An
+// answer that accepts is repeated until the route direction comes: the initiator,
+// which has its own, does not notice that this end's was lost.
 func (c *Client) Answer(id uint64, accept bool, candidates []netip.AddrPort) {
 	d := c.directions[id]
 	if d == nil || c.closed {
@@ -25,6 +29,11 @@ func (c *Client) Answer(id uint64, accept bool, candidates []netip.AddrPort) {
 	}
 	d.answered, d.accept, d.candidates = true, accept, bounded(candidates)
 	c.sendAnswer(id, d)
+}
+
+// waits says whether the answer may have to be repeated.
+func (d *direction) waits() bool {
+	return d.answered && d.accept && !d.routed && d.sent < answerRetries
 }
 
 func (c *Client) sendAnswer(id uint64, d *direction) {
@@ -79,7 +88,7 @@ func (c *Client) rememberDirection(now time.Time, id uint64) *direction {
 	if len(c.directions) >= maxDirections {
 		c.forgetDirection()
 	}
-	d := &direction{expires: now.Add(directionLifetime)}
+	d := &direction{expires: now.Add(directionLifetime), next: now.Add(c.jitter(answerRetry))}
 	c.directions[id] = d
 	return d
 }
@@ -95,10 +104,15 @@ func (c *Client) forgetDirection() {
 	delete(c.directions, oldest)
 }
 
-func (c *Client) expireDirections(now time.Time) {
+func (c *Client) tickDirections(now time.Time) {
 	for id, d := range c.directions {
-		if !now.Before(d.expires) {
+		switch {
+		case !now.Before(d.expires):
 			delete(c.directions, id)
+		case d.waits() && !now.Before(d.next):
+			d.sent++
+			d.next = now.Add(c.jitter(backoff(answerRetry, d.sent, RequestLifetime)))
+			c.sendAnswer(id, d)
 		}
 	}
 }

@@ -11,7 +11,7 @@ const (
 	maxDirections = 512
 	// maxReplicas bounds the NMS replicas whose nonces are remembered; the one
 	// heard longest ago is forgotten for a new one.
-	maxReplicas = 8
+	maxReplicas = 16
 	// maxNonces bounds the remembered nonces of a replica; those below the
 	// smallest remembered one count as seen.
 	maxNonces = 128
@@ -51,6 +51,10 @@ const (
 	busyRetry = time.Second
 	// RequestLifetime is how long a direction request is repeated.
 	RequestLifetime = 6 * time.Second
+	// answerRetry is the time to the first repetition of an accepting answer that no
+	// route direction follows; it doubles with each of the answerRetries.
+	answerRetry   = 500 * time.Millisecond
+	answerRetries = 3
 	// directionLifetime is how long repetitions of a direction are recognised.
 	directionLifetime = 60 * time.Second
 )

@@ -16,10 +16,11 @@ type registration struct {
 	tries      int            // unanswered datagrams of the registration under way
 	silent     int            // registrations sent since the last acknowledgement
 	report     int            // the number of them at which Unanswered is due again
-	challenges int            // answered since the last tick that sent
+	challenges int            // answered since the last tick that sent, or the last acknowledgement
 	next       time.Time      // when to send; zero = at once
 
 	registered bool
+	forgotten  bool // challenged since the last acknowledgement
 	expires    time.Time
 	observed   netip.AddrPort
 	nated      bool
@@ -31,6 +32,13 @@ type registration struct {
 func (c *Client) Register(now time.Time) {
 	c.reg.waiting = false
 	c.reg.next = now
+}
+
+// RegisterBy begins a new registration at the given time, unless one is due or under way before it.
+func (c *Client) RegisterBy(at time.Time) {
+	if c.reg.registered && !c.reg.waiting && at.Before(c.reg.next) {
+		c.Register(at)
+	}
 }
 
 func (c *Client) tickRegistration(now time.Time) {
@@ -87,8 +95,8 @@ func (c *Client) onAck(now time.Time, m wire.RegistrationAck) error {
 		return nil
 	}
 	news := !r.registered || r.observed != m.Observed || r.nated != m.NATed
-	r.waiting, r.registered, r.tries = false, true, 0
-	r.silent, r.report = 0, 0
+	r.waiting, r.registered, r.forgotten, r.tries = false, true, false, 0
+	r.silent, r.report, r.challenges = 0, 0, 0
 	r.observed, r.nated = m.Observed, m.NATed
 	r.expires = now.Add(max(time.Duration(m.TTL)*time.Second, lifetimeMin))
 	keepalive := min(max(time.Duration(m.Keepalive)*time.Second, keepaliveMin), keepaliveMax)
@@ -131,6 +139,10 @@ func (c *Client) onChallenge(now time.Time, m wire.Challenge) error {
 	}
 	r.challenges++
 	c.cookie = m.Cookie
+	if r.registered && !r.forgotten {
+		r.forgotten = true
+		c.events = append(c.events, Forgotten{})
+	}
 	if !r.waiting {
 		c.beginRegistration()
 		r.tries = 1

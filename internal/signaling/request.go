@@ -9,7 +9,7 @@ import (
 // request is a direction request waiting for its answer.
 type request struct {
 	target   wire.Target
-	relay    bool
+	flags    uint8
 	sent     int // datagrams sent by the timer
 	next     time.Time
 	deadline time.Time
@@ -19,6 +19,20 @@ type request struct {
 // not work. The answer is a Routed or Failed event with the returned identifier.
 // Before the first registration has taken effect the request waits for it.
 func (c *Client) Request(now time.Time, target wire.Target, relay bool) (uint64, error) {
+	flags := uint8(0)
+	if relay {
+		flags = wire.DirectionRelayWanted
+	}
+	return c.request(now, target, flags)
+}
+
+// RequestElse asks for a direction with another relay than the NMS has named or would name first, because that one
+// does not work. An NMS of a version before stays silent.
+func (c *Client) RequestElse(now time.Time, target wire.Target) (uint64, error) {
+	return c.request(now, target, wire.DirectionRelayWanted|wire.DirectionRelayElse)
+}
+
+func (c *Client) request(now time.Time, target wire.Target, flags uint8) (uint64, error) {
 	switch {
 	case c.closed:
 		return 0, ErrClosed
@@ -26,7 +40,7 @@ func (c *Client) Request(now time.Time, target wire.Target, relay bool) (uint64,
 		return 0, ErrBusy
 	}
 	id := c.cfg.Random() | 1 // never 0
-	r := &request{target: target, relay: relay, next: now, deadline: now.Add(RequestLifetime)}
+	r := &request{target: target, flags: flags, next: now, deadline: now.Add(RequestLifetime)}
 	if !c.reg.registered {
 		r.next = r.deadline
 	}
@@ -63,11 +77,7 @@ func (c *Client) tickRequests(now time.Time) {
 }
 
 func (c *Client) sendRequest(id uint64, r *request) {
-	m := wire.DirectionRequest{RequestID: id, Target: r.target}
-	if r.relay {
-		m.Flags = wire.DirectionRelayWanted
-	}
-	c.send(m)
+	c.send(wire.DirectionRequest{RequestID: id, Flags: r.flags, Target: r.target})
 }
 
 // onFailure ends a request, unless the NMS asks to try later.

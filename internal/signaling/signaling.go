@@ -68,6 +68,12 @@ type PolicyChanged struct{}
 // Unregistered reports that the NMS has not answered for the location's life.
 type Unregistered struct{}
 
+// Forgotten reports that the NMS does not know the location from which this
+// client writes, although it did: it has lost its locations, or the address that
+// it sees is another one. The client registers again by itself; other clients of
+// the same socket are likely to be in the same place.
+type Forgotten struct{}
+
 // Unanswered reports that registrations have stayed without answer for some
 // time, and again after growing times. The NMS is away, or it does not take the
 // credentials any more, which it tells to nobody.
@@ -95,6 +101,7 @@ type Routed struct {
 func (Registered) event()    {}
 func (PolicyChanged) event() {}
 func (Unregistered) event()  {}
+func (Forgotten) event()     {}
 func (Unanswered) event()    {}
 func (Failed) event()        {}
 func (Confirm) event()       {}
@@ -208,6 +215,11 @@ func (c *Client) Next() time.Time {
 			next = r.next
 		}
 	}
+	for _, d := range c.directions {
+		if d.waits() && d.next.Before(next) {
+			next = d.next
+		}
+	}
 	return next
 }
 
@@ -218,7 +230,7 @@ func (c *Client) Tick(now time.Time) {
 	}
 	c.tickRegistration(now)
 	c.tickRequests(now)
-	c.expireDirections(now)
+	c.tickDirections(now)
 }
 
 // send seals one body for the NMS.

@@ -5,14 +5,22 @@ import (
 	"net/netip"
 )
 
-// DirectionRelayWanted is the DirectionRequest flag that asks for a relay because the direct path does not work.
-const DirectionRelayWanted uint8 = 1
+// The flags of a DirectionRequest.
+const (
+	// DirectionRelayWanted asks for a relay because the direct path does not work.
+	DirectionRelayWanted uint8 = 1
+	// DirectionRelayElse asks, together with DirectionRelayWanted, for another relay than the NMS would choose: that one
+	// does not work, and the NMS may not have heard of it yet. An NMS that does not know it drops the request.
+	DirectionRelayElse uint8 = 2
+
+	directionFlags = DirectionRelayWanted | DirectionRelayElse
+)
 
 // DirectionRequest asks for a route direction to a peer. Node to NMS; idempotent by RequestID.
 //
 //	 0  kind 4
 //	 1  request id u64              random, the same in retransmissions
-//	 9  flags u8                    bit 0: relay wanted; others zero
+//	 9  flags u8                    bit 0: relay wanted; bit 1: another one; others zero
 //	10  target
 type DirectionRequest struct {
 	RequestID uint64
@@ -52,7 +60,7 @@ func (m DirectionRequest) AppendBody(dst []byte) []byte {
 
 func parseDirectionRequest(r *reader) DirectionRequest {
 	m := DirectionRequest{RequestID: r.u64(), Flags: r.u8()}
-	if m.Flags&^DirectionRelayWanted != 0 {
+	if m.Flags&^directionFlags != 0 || m.Flags == DirectionRelayElse {
 		r.fail(ErrReserved)
 	}
 	if len(r.b) > 0 && r.b[0] == targetFQDN {

@@ -43,7 +43,7 @@ func FuzzSignalReply(f *testing.F)       { fuzzCodec(f, "signal reply") }
 func FuzzRelayBind(f *testing.F)         { fuzzCodec(f, "relay bind") }
 func FuzzRelayChallenge(f *testing.F)    { fuzzCodec(f, "relay challenge") }
 func FuzzRelayBound(f *testing.F)        { fuzzCodec(f, "relay bound") }
-func FuzzRelayError(f *testing.F)        { fuzzCodec(f, "relay error") }
+func FuzzRelayError(f *testing.F)        { fuzzCodec(f, "relay error", "relay error leaving") }
 func FuzzRelayData(f *testing.F)         { fuzzCodec(f, "relay data") }
 func FuzzLoginResponse(f *testing.F)     { fuzzCodec(f, "login response", "login refusal") }
 
@@ -52,7 +52,7 @@ func FuzzControl(f *testing.F) {
 }
 
 func FuzzSignalBody(f *testing.F) {
-	fuzzCodec(f, "registration", "registration ack", "challenge", "direction request by FQDN", "direction request by IPv4",
+	fuzzCodec(f, "registration", "registration ack", "challenge", "direction request by FQDN", "direction request for another relay", "direction request by IPv4",
 		"direction request by IPv6", "direction failure", "confirmation", "confirmation response", "route direction",
 		"route direction without relay", "logout")
 }

@@ -8,7 +8,7 @@ import (
 // RelayErrorSize is the length of a RelayError in bytes.
 const RelayErrorSize = 28
 
-// RelayErrorCode says why a relay cannot be bound.
+// RelayErrorCode says why a relay cannot be bound, or will not be for long.
 type RelayErrorCode uint8
 
 // The codes of a RelayError.
@@ -18,6 +18,9 @@ const (
 	RelayErrorBusy     RelayErrorCode = 3 // the service is at a bound: try later
 	RelayErrorAddress  RelayErrorCode = 4 // the TRS does not relay to such an address
 	RelayErrorInternal RelayErrorCode = 5
+	// RelayErrorLeaving says that the TRS will end soon: what is bound goes on, but ask the NMS for another relay.
+	// Devices that do not know the code drop the message as malformed.
+	RelayErrorLeaving RelayErrorCode = 6
 )
 
 // String returns the word used in logs and metric labels.
@@ -33,13 +36,16 @@ func (c RelayErrorCode) String() string {
 		return "address"
 	case RelayErrorInternal:
 		return "internal"
+	case RelayErrorLeaving:
+		return "leaving"
 	}
 	return "code_" + strconv.Itoa(int(c))
 }
 
-// RelayError refuses a RelayBind whose token could be opened. TRS to node.
+// RelayError refuses a RelayBind whose token could be opened. TRS to node. With RelayErrorLeaving it refuses only
+// if no RelayBound comes with it, and it also comes unasked, with the nonce of the RelayBind answered last.
 //
-//	 0  type 0x24 | version 1, flags 0 | code u8, 1 to 5 | reserved 1
+//	 0  type 0x24 | version 1, flags 0 | code u8, 1 to 6 | reserved 1
 //	 4  nonce u64                   of the RelayBind
 //	12  MAC 16                      see SignRelay
 type RelayError struct {
@@ -61,7 +67,7 @@ func ParseRelayError(b []byte) (RelayError, error) {
 	r := reader{b: b}
 	r.header(TypeRelayError)
 	m.Code = RelayErrorCode(r.u8())
-	if r.err == nil && (m.Code < RelayErrorExpired || m.Code > RelayErrorInternal) {
+	if r.err == nil && (m.Code < RelayErrorExpired || m.Code > RelayErrorLeaving) {
 		r.fail(ErrValue)
 	}
 	r.reserved(1)

@@ -3,7 +3,9 @@
 //
 // office.go wins and keeps the office, deletion.go goes on with deletions that
 // wait for dependents, policies.go and networks.go write conditions, and
-// conditions.go is how they do so. What follows from what is seen is decided by
+// conditions.go is how they do so; announced.go writes what speakers and
+// replicas report into the status of peers, advertisements and services, and
+// cloud.go is how. What follows from what is seen is decided by
 // pure functions; everything is written through the REST API inside the
 // process, fenced, so that a former leader writes nothing.
 //

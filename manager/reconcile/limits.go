@@ -21,6 +21,17 @@ const (
 	// conditionsInterval is how often the conditions of policies and networks
 	// are worked out, if anything has changed.
 	conditionsInterval = 15 * time.Second
+	// cloudInterval is how often the status of what is announced is worked out.
+	cloudInterval = 2 * time.Second
+	// maxCloudWrites bounds the statuses that are written in one pass; the others
+	// follow in the next.
+	maxCloudWrites = 100
+	// maxSessions, maxHosts and maxPrefixes bound the lists of a status.
+	maxSessions = 256
+	maxHosts    = 256
+	maxPrefixes = 256
+	// maxNamed bounds what a message names one by one.
+	maxNamed = 3
 	// maxConditionWrites bounds the conditions that are written in one pass;
 	// the others follow in the next.
 	maxConditionWrites = 500

@@ -187,14 +187,26 @@ func addressProblem(e *ipam.Error) *problem {
 }
 
 // keepOwnStatus puts back the parts of a status that are not for those who
-// write the status: names and addresses are the manager's, keys the AS's, and
-// which commit of a repository was applied, and is gone back to, is known to the
-// git sync alone.
+// write the status: names and addresses are the manager's, keys the AS's, what
+// speakers and replicas report is for the leader to say, and which commit of a
+// repository was applied, and is gone back to, is known to the git sync alone.
 func keepOwnStatus(who access.Principal, old, o api.Object) {
 	switch o := o.(type) {
 	case *api.GitSource:
 		if !who.Everything() {
 			o.Status = old.(*api.GitSource).Status
+		}
+	case *api.BGPPeer:
+		if was := old.(*api.BGPPeer).Status; !who.Everything() {
+			o.Status.Sessions = was.Sessions
+		}
+	case *api.BGPAdvertisement:
+		if was := old.(*api.BGPAdvertisement).Status; !who.Everything() {
+			o.Status.Prefixes = was.Prefixes
+		}
+	case *api.CloudService:
+		if was := old.(*api.CloudService).Status; !who.Everything() {
+			o.Status.ReadyReplicas, o.Status.AnnouncedBy = was.ReadyReplicas, was.AnnouncedBy
 		}
 	case *api.Network:
 		conditions := o.Status.Conditions

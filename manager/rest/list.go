@@ -45,11 +45,13 @@ func (s *Server) answerQuery(ctx context.Context, q query, p listParams) (*answe
 	case p.Watch && (p.Continue != "" || p.Limit != 0):
 		return nil, refuse(http.StatusBadRequest, typeInvalid, "limit and continue are for lists; a watch goes on from resourceVersion")
 	case p.Watch && q.kind.ReadOnly:
-		return s.watchEvents(ctx, q, p.ResourceVersion)
+		return s.watchStored(ctx, q, p.ResourceVersion)
 	case p.Watch:
 		return s.watch(ctx, q, p.ResourceVersion)
 	case p.ResourceVersion != "":
 		return nil, refuse(http.StatusBadRequest, typeInvalid, "resourceVersion is possible with watch=true only; a list is of now, and its next pages of the revision of the first")
+	case q.kind.Name == kindReplica:
+		return s.listReplicas(ctx, q, p)
 	case q.kind.ReadOnly:
 		return s.listEvents(ctx, q, p)
 	default:

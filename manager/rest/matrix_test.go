@@ -56,7 +56,7 @@ func (m *matrixWorld) rowsOf(method, path string, o *openapi3.Operation) []row {
 		return nil
 	}
 	places := []string{"hall", "yard"}
-	if slices.Contains([]string{"CloudService", "Role", "RoleBinding", "APIToken", "GitSource"}, kind.Name) || (kind.Name == "Network" && method == http.MethodPost) {
+	if slices.Contains(systemKinds(), kind.Name) || (kind.Name == "Network" && method == http.MethodPost) {
 		places = []string{"-"}
 	}
 	var rows []row
@@ -95,7 +95,11 @@ func (m *matrixWorld) rowsOf(method, path string, o *openapi3.Operation) []row {
 
 // plantAgain makes the object of a row if it was deleted.
 func (m *matrixWorld) plantAgain(kind, network string) {
-	if kind != "Event" && kind != "Network" {
+	switch kind {
+	case "Event", "Network":
+	case "Replica":
+		m.plantReplica()
+	default:
 		m.plant(kind, network)
 	}
 }
@@ -194,6 +198,8 @@ func (m *matrixWorld) specialRows(operation string) ([]row, bool) {
 		return m.inBoth(row{operation: operation, request: func(m *matrixWorld, place string) (*http.Request, error) {
 			return request(http.MethodPut, m.url+path(place), "application/json", m.reported(kind, place))
 		}}), true
+	case "drainReplica":
+		return []row{{operation: operation, place: "-", before: m.plantReplica, request: post("/api/v1/replicas/target/drain", "", func(string) string { return "" })}}, true
 	case "pushAdapterMetrics":
 		path := adapterPath("/api/v1/adapters/%[1]s/metrics")
 		pause := func() { m.clock.advance(10 * time.Second) } // an adapter must not push too often

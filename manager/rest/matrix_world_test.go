@@ -198,9 +198,20 @@ func (m *matrixWorld) plantResources() {
 		m.plantEvent(network)
 	}
 	m.must(201, "POST", "/api/v1/roles", resource("Role", "base", `{"rules":[{"verbs":["get"],"kinds":["Node"]}]}`))
-	for _, kind := range []string{"CloudService", "Role", "RoleBinding", "APIToken", "GitSource"} {
-		m.plant(kind, "")
+	for _, kind := range systemKinds() {
+		m.plantAgain(kind, "")
 	}
+}
+
+// systemKinds are the kinds that belong to no network.
+func systemKinds() []string {
+	return []string{"CloudService", "BGPPeer", "BGPAdvertisement", "Replica", "Role", "RoleBinding", "APIToken", "GitSource"}
+}
+
+// plantReplica makes a live replica that nobody has asked to drain.
+func (m *matrixWorld) plantReplica() {
+	m.t.Helper()
+	m.live(keyspace.ReplicaRecord{Name: "target", Service: "nms", Host: "host-a", State: keyspace.ReplicaReady})
 }
 
 // plant makes the object that a row is about, unless it is there.
@@ -255,24 +266,26 @@ func (m *matrixWorld) body(kind, name, network, mark string) string {
 		prefix = 3 + m.serial%250
 	}
 	spec := map[string]string{
-		"Network":         fmt.Sprintf(`{"ipv4Prefix":"10.%d.0.0/16","ipv6Prefix":"fd00:1::/64","domain":"%s.example.internal"}`, prefix, name),
-		"Adapter":         fmt.Sprintf(`{"network":%q}`, network),
-		"Node":            fmt.Sprintf(`{"network":%q}`, network),
-		"GeneralNode":     fmt.Sprintf(`{"network":%q,"adapter":"%s-1","mac":%q}`, network, network, mac),
-		"AccessPolicy":    fmt.Sprintf(`{"network":%q,"from":[{}],"to":[{}],"rules":[{"protocol":"any"}]}`, network),
-		"EnrollmentToken": fmt.Sprintf(`{"subjectKind":"Node","subjectName":"%s-holder"}`, network),
-		"CloudService":    `{"service":"trs","ipv4":"192.0.2.1"}`,
-		"Role":            `{"rules":[{"verbs":["get"],"kinds":["Node"]}]}`,
-		"RoleBinding":     `{"role":"base","subjects":[{"kind":"User","name":"x"}]}`,
-		"APIToken":        `{"rules":[{"verbs":["get"],"kinds":["Node"]}]}`,
-		"GitSource":       `{"url":"https://git.example.org/x.git","role":"base","suspend":true}`,
+		"Network":          fmt.Sprintf(`{"ipv4Prefix":"10.%d.0.0/16","ipv6Prefix":"fd00:1::/64","domain":"%s.example.internal"}`, prefix, name),
+		"Adapter":          fmt.Sprintf(`{"network":%q}`, network),
+		"Node":             fmt.Sprintf(`{"network":%q}`, network),
+		"GeneralNode":      fmt.Sprintf(`{"network":%q,"adapter":"%s-1","mac":%q}`, network, network, mac),
+		"AccessPolicy":     fmt.Sprintf(`{"network":%q,"from":[{}],"to":[{}],"rules":[{"protocol":"any"}]}`, network),
+		"EnrollmentToken":  fmt.Sprintf(`{"subjectKind":"Node","subjectName":"%s-holder"}`, network),
+		"CloudService":     `{"service":"trs","ipv4":"192.0.2.1"}`,
+		"Role":             `{"rules":[{"verbs":["get"],"kinds":["Node"]}]}`,
+		"RoleBinding":      `{"role":"base","subjects":[{"kind":"User","name":"x"}]}`,
+		"APIToken":         `{"rules":[{"verbs":["get"],"kinds":["Node"]}]}`,
+		"BGPPeer":          `{"peerAddress":"192.0.2.1","peerASN":64512,"localASN":64513}`,
+		"BGPAdvertisement": `{}`,
+		"GitSource":        `{"url":"https://git.example.org/x.git","role":"base","suspend":true}`,
 	}[kind]
 	return fmt.Sprintf(`{"apiVersion":"cyphonic/v1","kind":%q,"metadata":{"name":%q,"labels":{"mark":%q}},"spec":%s}`, kind, name, mark, spec)
 }
 
 // plantRights makes the roles of the columns and binds them.
 func (m *matrixWorld) plantRights() {
-	resources := `"Network","Node","Adapter","GeneralNode","AccessPolicy","CloudService","EnrollmentToken","Event"`
+	resources := `"Network","Node","Adapter","GeneralNode","AccessPolicy","CloudService","BGPPeer","BGPAdvertisement","Replica","EnrollmentToken","Event"`
 	for name, rules := range map[string]string{
 		"admin":   `[{"verbs":["*"],"kinds":["*"]}]`,
 		"editor":  `[{"verbs":["*"],"kinds":[` + resources + `,"Plan","Reachability"]}]`,

@@ -21,6 +21,7 @@ const (
 	reasonPrefixNearlyFull = "PrefixNearlyFull"
 	reasonDeletionWaits    = "DeletionWaits"
 	reasonPhase            = "PhaseChanged"
+	reasonDrain            = "DrainRequested"
 )
 
 func referenceTo(o api.Object) api.ObjectReference {

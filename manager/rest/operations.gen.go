@@ -781,6 +781,166 @@ func (s *Server) PutGitSourceStatus(ctx context.Context, r PutGitSourceStatusReq
 // VisitPutGitSourceStatusResponse writes the answer.
 func (a *answer) VisitPutGitSourceStatusResponse(w http.ResponseWriter) error { return a.write(w) }
 
+// ListBGPPeers lists or watches.
+func (s *Server) ListBGPPeers(ctx context.Context, r ListBGPPeersRequestObject) (ListBGPPeersResponseObject, error) {
+	return s.list(ctx, "bgppeers", listParams(r.Params))
+}
+
+// VisitListBGPPeersResponse writes the answer.
+func (a *answer) VisitListBGPPeersResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// GetBGPPeer reads one resource.
+func (s *Server) GetBGPPeer(ctx context.Context, r GetBGPPeerRequestObject) (GetBGPPeerResponseObject, error) {
+	return s.get(ctx, "bgppeers", r.Name)
+}
+
+// VisitGetBGPPeerResponse writes the answer.
+func (a *answer) VisitGetBGPPeerResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// CreateBGPPeer creates a resource.
+func (s *Server) CreateBGPPeer(ctx context.Context, r CreateBGPPeerRequestObject) (CreateBGPPeerResponseObject, error) {
+	p := r.Params
+	return s.create(ctx, "bgppeers", r.Body, writeParams{DryRun: p.DryRun, FieldManager: p.FieldManager, IdempotencyKey: p.IdempotencyKey})
+}
+
+// VisitCreateBGPPeerResponse writes the answer.
+func (a *answer) VisitCreateBGPPeerResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// ReplaceBGPPeer creates or replaces a resource.
+func (s *Server) ReplaceBGPPeer(ctx context.Context, r ReplaceBGPPeerRequestObject) (ReplaceBGPPeerResponseObject, error) {
+	p := r.Params
+	return s.replace(ctx, "bgppeers", r.Name, r.Body, writeParams{IfMatch: p.IfMatch, DryRun: p.DryRun, FieldManager: p.FieldManager})
+}
+
+// VisitReplaceBGPPeerResponse writes the answer.
+func (a *answer) VisitReplaceBGPPeerResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// PatchBGPPeer changes a part of a resource.
+func (s *Server) PatchBGPPeer(ctx context.Context, r PatchBGPPeerRequestObject) (PatchBGPPeerResponseObject, error) {
+	p := r.Params
+	body := patchBody{Merge: r.ApplicationMergePatchPlusJSONBody, Apply: r.ApplicationApplyPatchPlusJSONBody}
+	return s.patch(ctx, "bgppeers", r.Name, body, writeParams{IfMatch: p.IfMatch, DryRun: p.DryRun, FieldManager: p.FieldManager, Force: p.Force})
+}
+
+// VisitPatchBGPPeerResponse writes the answer.
+func (a *answer) VisitPatchBGPPeerResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// DeleteBGPPeer deletes a resource.
+func (s *Server) DeleteBGPPeer(ctx context.Context, r DeleteBGPPeerRequestObject) (DeleteBGPPeerResponseObject, error) {
+	p := r.Params
+	return s.delete(ctx, "bgppeers", r.Name, writeParams{IfMatch: p.IfMatch, DryRun: p.DryRun, Cascade: p.Cascade})
+}
+
+// VisitDeleteBGPPeerResponse writes the answer.
+func (a *answer) VisitDeleteBGPPeerResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// GetBGPPeerStatus reads one resource.
+func (s *Server) GetBGPPeerStatus(ctx context.Context, r GetBGPPeerStatusRequestObject) (GetBGPPeerStatusResponseObject, error) {
+	return s.get(ctx, "bgppeers", r.Name)
+}
+
+// VisitGetBGPPeerStatusResponse writes the answer.
+func (a *answer) VisitGetBGPPeerStatusResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// PutBGPPeerStatus writes the status of a resource.
+func (s *Server) PutBGPPeerStatus(ctx context.Context, r PutBGPPeerStatusRequestObject) (PutBGPPeerStatusResponseObject, error) {
+	p := r.Params
+	return s.putStatus(ctx, "bgppeers", r.Name, r.Body, everything, writeParams{IfMatch: p.IfMatch, DryRun: p.DryRun})
+}
+
+// VisitPutBGPPeerStatusResponse writes the answer.
+func (a *answer) VisitPutBGPPeerStatusResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// ListBGPAdvertisements lists or watches.
+func (s *Server) ListBGPAdvertisements(ctx context.Context, r ListBGPAdvertisementsRequestObject) (ListBGPAdvertisementsResponseObject, error) {
+	return s.list(ctx, "bgpadvertisements", listParams(r.Params))
+}
+
+// VisitListBGPAdvertisementsResponse writes the answer.
+func (a *answer) VisitListBGPAdvertisementsResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// GetBGPAdvertisement reads one resource.
+func (s *Server) GetBGPAdvertisement(ctx context.Context, r GetBGPAdvertisementRequestObject) (GetBGPAdvertisementResponseObject, error) {
+	return s.get(ctx, "bgpadvertisements", r.Name)
+}
+
+// VisitGetBGPAdvertisementResponse writes the answer.
+func (a *answer) VisitGetBGPAdvertisementResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// CreateBGPAdvertisement creates a resource.
+func (s *Server) CreateBGPAdvertisement(ctx context.Context, r CreateBGPAdvertisementRequestObject) (CreateBGPAdvertisementResponseObject, error) {
+	p := r.Params
+	return s.create(ctx, "bgpadvertisements", r.Body, writeParams{DryRun: p.DryRun, FieldManager: p.FieldManager, IdempotencyKey: p.IdempotencyKey})
+}
+
+// VisitCreateBGPAdvertisementResponse writes the answer.
+func (a *answer) VisitCreateBGPAdvertisementResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// ReplaceBGPAdvertisement creates or replaces a resource.
+func (s *Server) ReplaceBGPAdvertisement(ctx context.Context, r ReplaceBGPAdvertisementRequestObject) (ReplaceBGPAdvertisementResponseObject, error) {
+	p := r.Params
+	return s.replace(ctx, "bgpadvertisements", r.Name, r.Body, writeParams{IfMatch: p.IfMatch, DryRun: p.DryRun, FieldManager: p.FieldManager})
+}
+
+// VisitReplaceBGPAdvertisementResponse writes the answer.
+func (a *answer) VisitReplaceBGPAdvertisementResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// PatchBGPAdvertisement changes a part of a resource.
+func (s *Server) PatchBGPAdvertisement(ctx context.Context, r PatchBGPAdvertisementRequestObject) (PatchBGPAdvertisementResponseObject, error) {
+	p := r.Params
+	body := patchBody{Merge: r.ApplicationMergePatchPlusJSONBody, Apply: r.ApplicationApplyPatchPlusJSONBody}
+	return s.patch(ctx, "bgpadvertisements", r.Name, body, writeParams{IfMatch: p.IfMatch, DryRun: p.DryRun, FieldManager: p.FieldManager, Force: p.Force})
+}
+
+// VisitPatchBGPAdvertisementResponse writes the answer.
+func (a *answer) VisitPatchBGPAdvertisementResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// DeleteBGPAdvertisement deletes a resource.
+func (s *Server) DeleteBGPAdvertisement(ctx context.Context, r DeleteBGPAdvertisementRequestObject) (DeleteBGPAdvertisementResponseObject, error) {
+	p := r.Params
+	return s.delete(ctx, "bgpadvertisements", r.Name, writeParams{IfMatch: p.IfMatch, DryRun: p.DryRun, Cascade: p.Cascade})
+}
+
+// VisitDeleteBGPAdvertisementResponse writes the answer.
+func (a *answer) VisitDeleteBGPAdvertisementResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// GetBGPAdvertisementStatus reads one resource.
+func (s *Server) GetBGPAdvertisementStatus(ctx context.Context, r GetBGPAdvertisementStatusRequestObject) (GetBGPAdvertisementStatusResponseObject, error) {
+	return s.get(ctx, "bgpadvertisements", r.Name)
+}
+
+// VisitGetBGPAdvertisementStatusResponse writes the answer.
+func (a *answer) VisitGetBGPAdvertisementStatusResponse(w http.ResponseWriter) error {
+	return a.write(w)
+}
+
+// PutBGPAdvertisementStatus writes the status of a resource.
+func (s *Server) PutBGPAdvertisementStatus(ctx context.Context, r PutBGPAdvertisementStatusRequestObject) (PutBGPAdvertisementStatusResponseObject, error) {
+	p := r.Params
+	return s.putStatus(ctx, "bgpadvertisements", r.Name, r.Body, everything, writeParams{IfMatch: p.IfMatch, DryRun: p.DryRun})
+}
+
+// VisitPutBGPAdvertisementStatusResponse writes the answer.
+func (a *answer) VisitPutBGPAdvertisementStatusResponse(w http.ResponseWriter) error {
+	return a.write(w)
+}
+
+// ListReplicas lists or watches.
+func (s *Server) ListReplicas(ctx context.Context, r ListReplicasRequestObject) (ListReplicasResponseObject, error) {
+	return s.list(ctx, "replicas", listParams(r.Params))
+}
+
+// VisitListReplicasResponse writes the answer.
+func (a *answer) VisitListReplicasResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// GetReplica reads one resource.
+func (s *Server) GetReplica(ctx context.Context, r GetReplicaRequestObject) (GetReplicaResponseObject, error) {
+	return s.get(ctx, "replicas", r.Name)
+}
+
+// VisitGetReplicaResponse writes the answer.
+func (a *answer) VisitGetReplicaResponse(w http.ResponseWriter) error { return a.write(w) }
+
 // ListEvents lists or watches.
 func (s *Server) ListEvents(ctx context.Context, r ListEventsRequestObject) (ListEventsResponseObject, error) {
 	return s.list(ctx, "events", listParams(r.Params))

@@ -94,7 +94,10 @@ func notFound(kind api.Kind, name string) *problem {
 // does not answer, as it last was.
 func (s *Server) get(ctx context.Context, plural, name string) (*answer, error) {
 	kind := kindOf(plural)
-	if kind.ReadOnly {
+	switch {
+	case kind.Name == kindReplica:
+		return s.getReplica(ctx, name)
+	case kind.ReadOnly:
 		return s.getEvent(ctx, name)
 	}
 	var got stored

@@ -46,6 +46,7 @@ func special(operation string) (route, bool) {
 		"getTelemetryTargets":         {kind: access.KindMetrics, verbs: []access.Verb{access.Get}, everywhere: true},
 		"listAdapterGeneralNodes":     {kind: "GeneralNode", verbs: []access.Verb{access.List}},
 		"putAdapterGeneralNodeStatus": {kind: "GeneralNode", verbs: []access.Verb{access.Report}, write: true},
+		"drainReplica":                {kind: kindReplica, verbs: []access.Verb{access.Update}, write: true},
 		"pushAdapterMetrics":          {kind: "Adapter", verbs: []access.Verb{access.Report}, write: true},
 	}
 	r, ok := list[operation]

@@ -109,6 +109,54 @@ type ServerInterface interface {
 	// GetBackup Back up everything
 	// (GET /api/v1/backup)
 	GetBackup(ctx echo.Context, params GetBackupParams) error
+	// ListBGPAdvertisements List or watch bgpadvertisements
+	// (GET /api/v1/bgpadvertisements)
+	ListBGPAdvertisements(ctx echo.Context, params ListBGPAdvertisementsParams) error
+	// CreateBGPAdvertisement Create a BGPAdvertisement
+	// (POST /api/v1/bgpadvertisements)
+	CreateBGPAdvertisement(ctx echo.Context, params CreateBGPAdvertisementParams) error
+	// DeleteBGPAdvertisement Delete a BGPAdvertisement
+	// (DELETE /api/v1/bgpadvertisements/{name})
+	DeleteBGPAdvertisement(ctx echo.Context, name string, params DeleteBGPAdvertisementParams) error
+	// GetBGPAdvertisement Read a BGPAdvertisement
+	// (GET /api/v1/bgpadvertisements/{name})
+	GetBGPAdvertisement(ctx echo.Context, name string) error
+	// PatchBGPAdvertisement Change or apply a BGPAdvertisement
+	// (PATCH /api/v1/bgpadvertisements/{name})
+	PatchBGPAdvertisement(ctx echo.Context, name string, params PatchBGPAdvertisementParams) error
+	// ReplaceBGPAdvertisement Create or replace a BGPAdvertisement
+	// (PUT /api/v1/bgpadvertisements/{name})
+	ReplaceBGPAdvertisement(ctx echo.Context, name string, params ReplaceBGPAdvertisementParams) error
+	// GetBGPAdvertisementStatus Read the status of a BGPAdvertisement
+	// (GET /api/v1/bgpadvertisements/{name}/status)
+	GetBGPAdvertisementStatus(ctx echo.Context, name string) error
+	// PutBGPAdvertisementStatus Write the status of a BGPAdvertisement
+	// (PUT /api/v1/bgpadvertisements/{name}/status)
+	PutBGPAdvertisementStatus(ctx echo.Context, name string, params PutBGPAdvertisementStatusParams) error
+	// ListBGPPeers List or watch bgppeers
+	// (GET /api/v1/bgppeers)
+	ListBGPPeers(ctx echo.Context, params ListBGPPeersParams) error
+	// CreateBGPPeer Create a BGPPeer
+	// (POST /api/v1/bgppeers)
+	CreateBGPPeer(ctx echo.Context, params CreateBGPPeerParams) error
+	// DeleteBGPPeer Delete a BGPPeer
+	// (DELETE /api/v1/bgppeers/{name})
+	DeleteBGPPeer(ctx echo.Context, name string, params DeleteBGPPeerParams) error
+	// GetBGPPeer Read a BGPPeer
+	// (GET /api/v1/bgppeers/{name})
+	GetBGPPeer(ctx echo.Context, name string) error
+	// PatchBGPPeer Change or apply a BGPPeer
+	// (PATCH /api/v1/bgppeers/{name})
+	PatchBGPPeer(ctx echo.Context, name string, params PatchBGPPeerParams) error
+	// ReplaceBGPPeer Create or replace a BGPPeer
+	// (PUT /api/v1/bgppeers/{name})
+	ReplaceBGPPeer(ctx echo.Context, name string, params ReplaceBGPPeerParams) error
+	// GetBGPPeerStatus Read the status of a BGPPeer
+	// (GET /api/v1/bgppeers/{name}/status)
+	GetBGPPeerStatus(ctx echo.Context, name string) error
+	// PutBGPPeerStatus Write the status of a BGPPeer
+	// (PUT /api/v1/bgppeers/{name}/status)
+	PutBGPPeerStatus(ctx echo.Context, name string, params PutBGPPeerStatusParams) error
 	// ListCloudServices List or watch cloudservices
 	// (GET /api/v1/cloudservices)
 	ListCloudServices(ctx echo.Context, params ListCloudServicesParams) error
@@ -265,6 +313,15 @@ type ServerInterface interface {
 	// GetReachability May one device open flows to another
 	// (GET /api/v1/reachability)
 	GetReachability(ctx echo.Context, params GetReachabilityParams) error
+	// ListReplicas List or watch replicas
+	// (GET /api/v1/replicas)
+	ListReplicas(ctx echo.Context, params ListReplicasParams) error
+	// GetReplica Read a Replica
+	// (GET /api/v1/replicas/{name})
+	GetReplica(ctx echo.Context, name string) error
+	// DrainReplica Ask a replica to drain
+	// (POST /api/v1/replicas/{name}/drain)
+	DrainReplica(ctx echo.Context, name string, params DrainReplicaParams) error
 	// CreateRestore Restore a backup
 	// (POST /api/v1/restore)
 	CreateRestore(ctx echo.Context, params CreateRestoreParams) error
@@ -1561,6 +1618,652 @@ func (w *ServerInterfaceWrapper) GetBackup(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetBackup(ctx, params)
+	return err
+}
+
+// ListBGPAdvertisements converts echo context to params.
+func (w *ServerInterfaceWrapper) ListBGPAdvertisements(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBGPAdvertisementsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "watch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter watch: %s", err))
+	}
+
+	// ------------- Optional query parameter "resourceVersion" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "resourceVersion", ctx.QueryParams(), &params.ResourceVersion, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter resourceVersion: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListBGPAdvertisements(ctx, params)
+	return err
+}
+
+// CreateBGPAdvertisement converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateBGPAdvertisement(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateBGPAdvertisementParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateBGPAdvertisement(ctx, params)
+	return err
+}
+
+// DeleteBGPAdvertisement converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteBGPAdvertisement(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteBGPAdvertisementParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteBGPAdvertisement(ctx, name, params)
+	return err
+}
+
+// GetBGPAdvertisement converts echo context to params.
+func (w *ServerInterfaceWrapper) GetBGPAdvertisement(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetBGPAdvertisement(ctx, name)
+	return err
+}
+
+// PatchBGPAdvertisement converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchBGPAdvertisement(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PatchBGPAdvertisementParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchBGPAdvertisement(ctx, name, params)
+	return err
+}
+
+// ReplaceBGPAdvertisement converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceBGPAdvertisement(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceBGPAdvertisementParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceBGPAdvertisement(ctx, name, params)
+	return err
+}
+
+// GetBGPAdvertisementStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) GetBGPAdvertisementStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetBGPAdvertisementStatus(ctx, name)
+	return err
+}
+
+// PutBGPAdvertisementStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) PutBGPAdvertisementStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutBGPAdvertisementStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutBGPAdvertisementStatus(ctx, name, params)
+	return err
+}
+
+// ListBGPPeers converts echo context to params.
+func (w *ServerInterfaceWrapper) ListBGPPeers(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBGPPeersParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "watch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter watch: %s", err))
+	}
+
+	// ------------- Optional query parameter "resourceVersion" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "resourceVersion", ctx.QueryParams(), &params.ResourceVersion, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter resourceVersion: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListBGPPeers(ctx, params)
+	return err
+}
+
+// CreateBGPPeer converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateBGPPeer(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateBGPPeerParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateBGPPeer(ctx, params)
+	return err
+}
+
+// DeleteBGPPeer converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteBGPPeer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteBGPPeerParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "cascade" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cascade", ctx.QueryParams(), &params.Cascade, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cascade: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteBGPPeer(ctx, name, params)
+	return err
+}
+
+// GetBGPPeer converts echo context to params.
+func (w *ServerInterfaceWrapper) GetBGPPeer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetBGPPeer(ctx, name)
+	return err
+}
+
+// PatchBGPPeer converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchBGPPeer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PatchBGPPeerParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchBGPPeer(ctx, name, params)
+	return err
+}
+
+// ReplaceBGPPeer converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplaceBGPPeer(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceBGPPeerParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldManager" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldManager", ctx.QueryParams(), &params.FieldManager, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldManager: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplaceBGPPeer(ctx, name, params)
+	return err
+}
+
+// GetBGPPeerStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) GetBGPPeerStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetBGPPeerStatus(ctx, name)
+	return err
+}
+
+// PutBGPPeerStatus converts echo context to params.
+func (w *ServerInterfaceWrapper) PutBGPPeerStatus(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutBGPPeerStatusParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutBGPPeerStatus(ctx, name, params)
 	return err
 }
 
@@ -3619,6 +4322,100 @@ func (w *ServerInterfaceWrapper) GetReachability(ctx echo.Context) error {
 	return err
 }
 
+// ListReplicas converts echo context to params.
+func (w *ServerInterfaceWrapper) ListReplicas(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListReplicasParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "continue" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "continue", ctx.QueryParams(), &params.Continue, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter continue: %s", err))
+	}
+
+	// ------------- Optional query parameter "labelSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "labelSelector", ctx.QueryParams(), &params.LabelSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter labelSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "fieldSelector" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fieldSelector", ctx.QueryParams(), &params.FieldSelector, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter fieldSelector: %s", err))
+	}
+
+	// ------------- Optional query parameter "watch" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "watch", ctx.QueryParams(), &params.Watch, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter watch: %s", err))
+	}
+
+	// ------------- Optional query parameter "resourceVersion" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "resourceVersion", ctx.QueryParams(), &params.ResourceVersion, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter resourceVersion: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListReplicas(ctx, params)
+	return err
+}
+
+// GetReplica converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReplica(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReplica(ctx, name)
+	return err
+}
+
+// DrainReplica converts echo context to params.
+func (w *ServerInterfaceWrapper) DrainReplica(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DrainReplicaParams
+	// ------------- Optional query parameter "dryRun" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dryRun", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dryRun: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DrainReplica(ctx, name, params)
+	return err
+}
+
 // CreateRestore converts echo context to params.
 func (w *ServerInterfaceWrapper) CreateRestore(ctx echo.Context) error {
 	var err error
@@ -4509,6 +5306,25 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.PUT(options.BaseURL+"/api/v1/gitsources/:name", wrapper.ReplaceGitSource, options.OperationMiddlewares["replaceGitSource"]...)
 	router.GET(options.BaseURL+"/api/v1/gitsources/:name/status", wrapper.GetGitSourceStatus, options.OperationMiddlewares["getGitSourceStatus"]...)
 	router.PUT(options.BaseURL+"/api/v1/gitsources/:name/status", wrapper.PutGitSourceStatus, options.OperationMiddlewares["putGitSourceStatus"]...)
+	router.GET(options.BaseURL+"/api/v1/bgppeers", wrapper.ListBGPPeers, options.OperationMiddlewares["listBGPPeers"]...)
+	router.POST(options.BaseURL+"/api/v1/bgppeers", wrapper.CreateBGPPeer, options.OperationMiddlewares["createBGPPeer"]...)
+	router.DELETE(options.BaseURL+"/api/v1/bgppeers/:name", wrapper.DeleteBGPPeer, options.OperationMiddlewares["deleteBGPPeer"]...)
+	router.GET(options.BaseURL+"/api/v1/bgppeers/:name", wrapper.GetBGPPeer, options.OperationMiddlewares["getBGPPeer"]...)
+	router.PATCH(options.BaseURL+"/api/v1/bgppeers/:name", wrapper.PatchBGPPeer, options.OperationMiddlewares["patchBGPPeer"]...)
+	router.PUT(options.BaseURL+"/api/v1/bgppeers/:name", wrapper.ReplaceBGPPeer, options.OperationMiddlewares["replaceBGPPeer"]...)
+	router.GET(options.BaseURL+"/api/v1/bgppeers/:name/status", wrapper.GetBGPPeerStatus, options.OperationMiddlewares["getBGPPeerStatus"]...)
+	router.PUT(options.BaseURL+"/api/v1/bgppeers/:name/status", wrapper.PutBGPPeerStatus, options.OperationMiddlewares["putBGPPeerStatus"]...)
+	router.GET(options.BaseURL+"/api/v1/bgpadvertisements", wrapper.ListBGPAdvertisements, options.OperationMiddlewares["listBGPAdvertisements"]...)
+	router.POST(options.BaseURL+"/api/v1/bgpadvertisements", wrapper.CreateBGPAdvertisement, options.OperationMiddlewares["createBGPAdvertisement"]...)
+	router.DELETE(options.BaseURL+"/api/v1/bgpadvertisements/:name", wrapper.DeleteBGPAdvertisement, options.OperationMiddlewares["deleteBGPAdvertisement"]...)
+	router.GET(options.BaseURL+"/api/v1/bgpadvertisements/:name", wrapper.GetBGPAdvertisement, options.OperationMiddlewares["getBGPAdvertisement"]...)
+	router.PATCH(options.BaseURL+"/api/v1/bgpadvertisements/:name", wrapper.PatchBGPAdvertisement, options.OperationMiddlewares["patchBGPAdvertisement"]...)
+	router.PUT(options.BaseURL+"/api/v1/bgpadvertisements/:name", wrapper.ReplaceBGPAdvertisement, options.OperationMiddlewares["replaceBGPAdvertisement"]...)
+	router.GET(options.BaseURL+"/api/v1/bgpadvertisements/:name/status", wrapper.GetBGPAdvertisementStatus, options.OperationMiddlewares["getBGPAdvertisementStatus"]...)
+	router.PUT(options.BaseURL+"/api/v1/bgpadvertisements/:name/status", wrapper.PutBGPAdvertisementStatus, options.OperationMiddlewares["putBGPAdvertisementStatus"]...)
+	router.GET(options.BaseURL+"/api/v1/replicas", wrapper.ListReplicas, options.OperationMiddlewares["listReplicas"]...)
+	router.GET(options.BaseURL+"/api/v1/replicas/:name", wrapper.GetReplica, options.OperationMiddlewares["getReplica"]...)
+	router.POST(options.BaseURL+"/api/v1/replicas/:name/drain", wrapper.DrainReplica, options.OperationMiddlewares["drainReplica"]...)
 	router.GET(options.BaseURL+"/api/v1/events", wrapper.ListEvents, options.OperationMiddlewares["listEvents"]...)
 	router.GET(options.BaseURL+"/api/v1/events/:name", wrapper.GetEvent, options.OperationMiddlewares["getEvent"]...)
 	router.GET(options.BaseURL+"/api/v1/whoami", wrapper.GetWhoami, options.OperationMiddlewares["getWhoami"]...)
@@ -6312,6 +7128,1008 @@ type GetBackupdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetBackupdefaultApplicationProblemPlusJSONResponse) VisitGetBackupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBGPAdvertisementsRequestObject struct {
+	Params ListBGPAdvertisementsParams
+}
+
+type ListBGPAdvertisementsResponseObject interface {
+	VisitListBGPAdvertisementsResponse(w http.ResponseWriter) error
+}
+
+type ListBGPAdvertisements200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListBGPAdvertisements200JSONResponse struct {
+	Body    BGPAdvertisementList
+	Headers ListBGPAdvertisements200ResponseHeaders
+}
+
+func (response ListBGPAdvertisements200JSONResponse) VisitListBGPAdvertisementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBGPAdvertisements200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ListBGPAdvertisements200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListBGPAdvertisements200ApplicationxNdjsonResponse) VisitListBGPAdvertisementsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListBGPAdvertisementsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListBGPAdvertisementsdefaultApplicationProblemPlusJSONResponse) VisitListBGPAdvertisementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateBGPAdvertisementRequestObject struct {
+	Params CreateBGPAdvertisementParams
+	Body   *CreateBGPAdvertisementJSONRequestBody
+}
+
+type CreateBGPAdvertisementResponseObject interface {
+	VisitCreateBGPAdvertisementResponse(w http.ResponseWriter) error
+}
+
+type CreateBGPAdvertisement201ResponseHeaders struct {
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
+}
+
+type CreateBGPAdvertisement201JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers CreateBGPAdvertisement201ResponseHeaders
+}
+
+func (response CreateBGPAdvertisement201JSONResponse) VisitCreateBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateBGPAdvertisementdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateBGPAdvertisementdefaultApplicationProblemPlusJSONResponse) VisitCreateBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBGPAdvertisementRequestObject struct {
+	Name   string `json:"name"`
+	Params DeleteBGPAdvertisementParams
+}
+
+type DeleteBGPAdvertisementResponseObject interface {
+	VisitDeleteBGPAdvertisementResponse(w http.ResponseWriter) error
+}
+
+type DeleteBGPAdvertisement200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type DeleteBGPAdvertisement200JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers DeleteBGPAdvertisement200ResponseHeaders
+}
+
+func (response DeleteBGPAdvertisement200JSONResponse) VisitDeleteBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBGPAdvertisementdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteBGPAdvertisementdefaultApplicationProblemPlusJSONResponse) VisitDeleteBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBGPAdvertisementRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetBGPAdvertisementResponseObject interface {
+	VisitGetBGPAdvertisementResponse(w http.ResponseWriter) error
+}
+
+type GetBGPAdvertisement200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetBGPAdvertisement200JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers GetBGPAdvertisement200ResponseHeaders
+}
+
+func (response GetBGPAdvertisement200JSONResponse) VisitGetBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBGPAdvertisementdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetBGPAdvertisementdefaultApplicationProblemPlusJSONResponse) VisitGetBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchBGPAdvertisementRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchBGPAdvertisementParams
+	ApplicationApplyPatchPlusJSONBody *PatchBGPAdvertisementApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchBGPAdvertisementApplicationMergePatchPlusJSONRequestBody
+}
+
+type PatchBGPAdvertisementResponseObject interface {
+	VisitPatchBGPAdvertisementResponse(w http.ResponseWriter) error
+}
+
+type PatchBGPAdvertisement200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchBGPAdvertisement200JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers PatchBGPAdvertisement200ResponseHeaders
+}
+
+func (response PatchBGPAdvertisement200JSONResponse) VisitPatchBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchBGPAdvertisement201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchBGPAdvertisement201JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers PatchBGPAdvertisement201ResponseHeaders
+}
+
+func (response PatchBGPAdvertisement201JSONResponse) VisitPatchBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchBGPAdvertisementdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PatchBGPAdvertisementdefaultApplicationProblemPlusJSONResponse) VisitPatchBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceBGPAdvertisementRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceBGPAdvertisementParams
+	Body   *ReplaceBGPAdvertisementJSONRequestBody
+}
+
+type ReplaceBGPAdvertisementResponseObject interface {
+	VisitReplaceBGPAdvertisementResponse(w http.ResponseWriter) error
+}
+
+type ReplaceBGPAdvertisement200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceBGPAdvertisement200JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers ReplaceBGPAdvertisement200ResponseHeaders
+}
+
+func (response ReplaceBGPAdvertisement200JSONResponse) VisitReplaceBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceBGPAdvertisement201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceBGPAdvertisement201JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers ReplaceBGPAdvertisement201ResponseHeaders
+}
+
+func (response ReplaceBGPAdvertisement201JSONResponse) VisitReplaceBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceBGPAdvertisementdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceBGPAdvertisementdefaultApplicationProblemPlusJSONResponse) VisitReplaceBGPAdvertisementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBGPAdvertisementStatusRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetBGPAdvertisementStatusResponseObject interface {
+	VisitGetBGPAdvertisementStatusResponse(w http.ResponseWriter) error
+}
+
+type GetBGPAdvertisementStatus200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetBGPAdvertisementStatus200JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers GetBGPAdvertisementStatus200ResponseHeaders
+}
+
+func (response GetBGPAdvertisementStatus200JSONResponse) VisitGetBGPAdvertisementStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBGPAdvertisementStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetBGPAdvertisementStatusdefaultApplicationProblemPlusJSONResponse) VisitGetBGPAdvertisementStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutBGPAdvertisementStatusRequestObject struct {
+	Name   string `json:"name"`
+	Params PutBGPAdvertisementStatusParams
+	Body   *PutBGPAdvertisementStatusJSONRequestBody
+}
+
+type PutBGPAdvertisementStatusResponseObject interface {
+	VisitPutBGPAdvertisementStatusResponse(w http.ResponseWriter) error
+}
+
+type PutBGPAdvertisementStatus200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PutBGPAdvertisementStatus200JSONResponse struct {
+	Body    BGPAdvertisement
+	Headers PutBGPAdvertisementStatus200ResponseHeaders
+}
+
+func (response PutBGPAdvertisementStatus200JSONResponse) VisitPutBGPAdvertisementStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutBGPAdvertisementStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutBGPAdvertisementStatusdefaultApplicationProblemPlusJSONResponse) VisitPutBGPAdvertisementStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBGPPeersRequestObject struct {
+	Params ListBGPPeersParams
+}
+
+type ListBGPPeersResponseObject interface {
+	VisitListBGPPeersResponse(w http.ResponseWriter) error
+}
+
+type ListBGPPeers200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListBGPPeers200JSONResponse struct {
+	Body    BGPPeerList
+	Headers ListBGPPeers200ResponseHeaders
+}
+
+func (response ListBGPPeers200JSONResponse) VisitListBGPPeersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBGPPeers200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ListBGPPeers200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListBGPPeers200ApplicationxNdjsonResponse) VisitListBGPPeersResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListBGPPeersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListBGPPeersdefaultApplicationProblemPlusJSONResponse) VisitListBGPPeersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateBGPPeerRequestObject struct {
+	Params CreateBGPPeerParams
+	Body   *CreateBGPPeerJSONRequestBody
+}
+
+type CreateBGPPeerResponseObject interface {
+	VisitCreateBGPPeerResponse(w http.ResponseWriter) error
+}
+
+type CreateBGPPeer201ResponseHeaders struct {
+	CyphonicDryRun     string
+	ETag               string
+	IdempotentReplayed string
+}
+
+type CreateBGPPeer201JSONResponse struct {
+	Body    BGPPeer
+	Headers CreateBGPPeer201ResponseHeaders
+}
+
+func (response CreateBGPPeer201JSONResponse) VisitCreateBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Idempotent-Replayed", fmt.Sprint(response.Headers.IdempotentReplayed))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateBGPPeerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateBGPPeerdefaultApplicationProblemPlusJSONResponse) VisitCreateBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBGPPeerRequestObject struct {
+	Name   string `json:"name"`
+	Params DeleteBGPPeerParams
+}
+
+type DeleteBGPPeerResponseObject interface {
+	VisitDeleteBGPPeerResponse(w http.ResponseWriter) error
+}
+
+type DeleteBGPPeer200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type DeleteBGPPeer200JSONResponse struct {
+	Body    BGPPeer
+	Headers DeleteBGPPeer200ResponseHeaders
+}
+
+func (response DeleteBGPPeer200JSONResponse) VisitDeleteBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteBGPPeerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteBGPPeerdefaultApplicationProblemPlusJSONResponse) VisitDeleteBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBGPPeerRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetBGPPeerResponseObject interface {
+	VisitGetBGPPeerResponse(w http.ResponseWriter) error
+}
+
+type GetBGPPeer200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetBGPPeer200JSONResponse struct {
+	Body    BGPPeer
+	Headers GetBGPPeer200ResponseHeaders
+}
+
+func (response GetBGPPeer200JSONResponse) VisitGetBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBGPPeerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetBGPPeerdefaultApplicationProblemPlusJSONResponse) VisitGetBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchBGPPeerRequestObject struct {
+	Name                              string `json:"name"`
+	Params                            PatchBGPPeerParams
+	ApplicationApplyPatchPlusJSONBody *PatchBGPPeerApplicationApplyPatchPlusJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *PatchBGPPeerApplicationMergePatchPlusJSONRequestBody
+}
+
+type PatchBGPPeerResponseObject interface {
+	VisitPatchBGPPeerResponse(w http.ResponseWriter) error
+}
+
+type PatchBGPPeer200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchBGPPeer200JSONResponse struct {
+	Body    BGPPeer
+	Headers PatchBGPPeer200ResponseHeaders
+}
+
+func (response PatchBGPPeer200JSONResponse) VisitPatchBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchBGPPeer201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PatchBGPPeer201JSONResponse struct {
+	Body    BGPPeer
+	Headers PatchBGPPeer201ResponseHeaders
+}
+
+func (response PatchBGPPeer201JSONResponse) VisitPatchBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchBGPPeerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PatchBGPPeerdefaultApplicationProblemPlusJSONResponse) VisitPatchBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceBGPPeerRequestObject struct {
+	Name   string `json:"name"`
+	Params ReplaceBGPPeerParams
+	Body   *ReplaceBGPPeerJSONRequestBody
+}
+
+type ReplaceBGPPeerResponseObject interface {
+	VisitReplaceBGPPeerResponse(w http.ResponseWriter) error
+}
+
+type ReplaceBGPPeer200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceBGPPeer200JSONResponse struct {
+	Body    BGPPeer
+	Headers ReplaceBGPPeer200ResponseHeaders
+}
+
+func (response ReplaceBGPPeer200JSONResponse) VisitReplaceBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceBGPPeer201ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type ReplaceBGPPeer201JSONResponse struct {
+	Body    BGPPeer
+	Headers ReplaceBGPPeer201ResponseHeaders
+}
+
+func (response ReplaceBGPPeer201JSONResponse) VisitReplaceBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceBGPPeerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplaceBGPPeerdefaultApplicationProblemPlusJSONResponse) VisitReplaceBGPPeerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBGPPeerStatusRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetBGPPeerStatusResponseObject interface {
+	VisitGetBGPPeerStatusResponse(w http.ResponseWriter) error
+}
+
+type GetBGPPeerStatus200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetBGPPeerStatus200JSONResponse struct {
+	Body    BGPPeer
+	Headers GetBGPPeerStatus200ResponseHeaders
+}
+
+func (response GetBGPPeerStatus200JSONResponse) VisitGetBGPPeerStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBGPPeerStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetBGPPeerStatusdefaultApplicationProblemPlusJSONResponse) VisitGetBGPPeerStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutBGPPeerStatusRequestObject struct {
+	Name   string `json:"name"`
+	Params PutBGPPeerStatusParams
+	Body   *PutBGPPeerStatusJSONRequestBody
+}
+
+type PutBGPPeerStatusResponseObject interface {
+	VisitPutBGPPeerStatusResponse(w http.ResponseWriter) error
+}
+
+type PutBGPPeerStatus200ResponseHeaders struct {
+	CyphonicDryRun string
+	ETag           string
+}
+
+type PutBGPPeerStatus200JSONResponse struct {
+	Body    BGPPeer
+	Headers PutBGPPeerStatus200ResponseHeaders
+}
+
+func (response PutBGPPeerStatus200JSONResponse) VisitPutBGPPeerStatusResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutBGPPeerStatusdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutBGPPeerStatusdefaultApplicationProblemPlusJSONResponse) VisitPutBGPPeerStatusResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -9553,6 +11371,200 @@ func (response GetReachabilitydefaultApplicationProblemPlusJSONResponse) VisitGe
 	return err
 }
 
+type ListReplicasRequestObject struct {
+	Params ListReplicasParams
+}
+
+type ListReplicasResponseObject interface {
+	VisitListReplicasResponse(w http.ResponseWriter) error
+}
+
+type ListReplicas200ResponseHeaders struct {
+	CyphonicStaleSince string
+	Warning            string
+}
+
+type ListReplicas200JSONResponse struct {
+	Body    ReplicaList
+	Headers ListReplicas200ResponseHeaders
+}
+
+func (response ListReplicas200JSONResponse) VisitListReplicasResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListReplicas200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ListReplicas200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListReplicas200ApplicationxNdjsonResponse) VisitListReplicasResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListReplicasdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListReplicasdefaultApplicationProblemPlusJSONResponse) VisitListReplicasResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReplicaRequestObject struct {
+	Name string `json:"name"`
+}
+
+type GetReplicaResponseObject interface {
+	VisitGetReplicaResponse(w http.ResponseWriter) error
+}
+
+type GetReplica200ResponseHeaders struct {
+	CyphonicStaleSince string
+	ETag               string
+	Warning            string
+}
+
+type GetReplica200JSONResponse struct {
+	Body    Replica
+	Headers GetReplica200ResponseHeaders
+}
+
+func (response GetReplica200JSONResponse) VisitGetReplicaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Stale-Since", fmt.Sprint(response.Headers.CyphonicStaleSince))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Warning", fmt.Sprint(response.Headers.Warning))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReplicadefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetReplicadefaultApplicationProblemPlusJSONResponse) VisitGetReplicaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DrainReplicaRequestObject struct {
+	Name   string `json:"name"`
+	Params DrainReplicaParams
+}
+
+type DrainReplicaResponseObject interface {
+	VisitDrainReplicaResponse(w http.ResponseWriter) error
+}
+
+type DrainReplica202ResponseHeaders struct {
+	CyphonicDryRun string
+}
+
+type DrainReplica202JSONResponse struct {
+	Body    Replica
+	Headers DrainReplica202ResponseHeaders
+}
+
+func (response DrainReplica202JSONResponse) VisitDrainReplicaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cyphonic-Dry-Run", fmt.Sprint(response.Headers.CyphonicDryRun))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DrainReplicadefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DrainReplicadefaultApplicationProblemPlusJSONResponse) VisitDrainReplicaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CreateRestoreRequestObject struct {
 	Params CreateRestoreParams
 	Body   io.Reader
@@ -10986,6 +12998,54 @@ type StrictServerInterface interface {
 	// GetBackup Back up everything
 	// (GET /api/v1/backup)
 	GetBackup(ctx context.Context, request GetBackupRequestObject) (GetBackupResponseObject, error)
+	// ListBGPAdvertisements List or watch bgpadvertisements
+	// (GET /api/v1/bgpadvertisements)
+	ListBGPAdvertisements(ctx context.Context, request ListBGPAdvertisementsRequestObject) (ListBGPAdvertisementsResponseObject, error)
+	// CreateBGPAdvertisement Create a BGPAdvertisement
+	// (POST /api/v1/bgpadvertisements)
+	CreateBGPAdvertisement(ctx context.Context, request CreateBGPAdvertisementRequestObject) (CreateBGPAdvertisementResponseObject, error)
+	// DeleteBGPAdvertisement Delete a BGPAdvertisement
+	// (DELETE /api/v1/bgpadvertisements/{name})
+	DeleteBGPAdvertisement(ctx context.Context, request DeleteBGPAdvertisementRequestObject) (DeleteBGPAdvertisementResponseObject, error)
+	// GetBGPAdvertisement Read a BGPAdvertisement
+	// (GET /api/v1/bgpadvertisements/{name})
+	GetBGPAdvertisement(ctx context.Context, request GetBGPAdvertisementRequestObject) (GetBGPAdvertisementResponseObject, error)
+	// PatchBGPAdvertisement Change or apply a BGPAdvertisement
+	// (PATCH /api/v1/bgpadvertisements/{name})
+	PatchBGPAdvertisement(ctx context.Context, request PatchBGPAdvertisementRequestObject) (PatchBGPAdvertisementResponseObject, error)
+	// ReplaceBGPAdvertisement Create or replace a BGPAdvertisement
+	// (PUT /api/v1/bgpadvertisements/{name})
+	ReplaceBGPAdvertisement(ctx context.Context, request ReplaceBGPAdvertisementRequestObject) (ReplaceBGPAdvertisementResponseObject, error)
+	// GetBGPAdvertisementStatus Read the status of a BGPAdvertisement
+	// (GET /api/v1/bgpadvertisements/{name}/status)
+	GetBGPAdvertisementStatus(ctx context.Context, request GetBGPAdvertisementStatusRequestObject) (GetBGPAdvertisementStatusResponseObject, error)
+	// PutBGPAdvertisementStatus Write the status of a BGPAdvertisement
+	// (PUT /api/v1/bgpadvertisements/{name}/status)
+	PutBGPAdvertisementStatus(ctx context.Context, request PutBGPAdvertisementStatusRequestObject) (PutBGPAdvertisementStatusResponseObject, error)
+	// ListBGPPeers List or watch bgppeers
+	// (GET /api/v1/bgppeers)
+	ListBGPPeers(ctx context.Context, request ListBGPPeersRequestObject) (ListBGPPeersResponseObject, error)
+	// CreateBGPPeer Create a BGPPeer
+	// (POST /api/v1/bgppeers)
+	CreateBGPPeer(ctx context.Context, request CreateBGPPeerRequestObject) (CreateBGPPeerResponseObject, error)
+	// DeleteBGPPeer Delete a BGPPeer
+	// (DELETE /api/v1/bgppeers/{name})
+	DeleteBGPPeer(ctx context.Context, request DeleteBGPPeerRequestObject) (DeleteBGPPeerResponseObject, error)
+	// GetBGPPeer Read a BGPPeer
+	// (GET /api/v1/bgppeers/{name})
+	GetBGPPeer(ctx context.Context, request GetBGPPeerRequestObject) (GetBGPPeerResponseObject, error)
+	// PatchBGPPeer Change or apply a BGPPeer
+	// (PATCH /api/v1/bgppeers/{name})
+	PatchBGPPeer(ctx context.Context, request PatchBGPPeerRequestObject) (PatchBGPPeerResponseObject, error)
+	// ReplaceBGPPeer Create or replace a BGPPeer
+	// (PUT /api/v1/bgppeers/{name})
+	ReplaceBGPPeer(ctx context.Context, request ReplaceBGPPeerRequestObject) (ReplaceBGPPeerResponseObject, error)
+	// GetBGPPeerStatus Read the status of a BGPPeer
+	// (GET /api/v1/bgppeers/{name}/status)
+	GetBGPPeerStatus(ctx context.Context, request GetBGPPeerStatusRequestObject) (GetBGPPeerStatusResponseObject, error)
+	// PutBGPPeerStatus Write the status of a BGPPeer
+	// (PUT /api/v1/bgppeers/{name}/status)
+	PutBGPPeerStatus(ctx context.Context, request PutBGPPeerStatusRequestObject) (PutBGPPeerStatusResponseObject, error)
 	// ListCloudServices List or watch cloudservices
 	// (GET /api/v1/cloudservices)
 	ListCloudServices(ctx context.Context, request ListCloudServicesRequestObject) (ListCloudServicesResponseObject, error)
@@ -11142,6 +13202,15 @@ type StrictServerInterface interface {
 	// GetReachability May one device open flows to another
 	// (GET /api/v1/reachability)
 	GetReachability(ctx context.Context, request GetReachabilityRequestObject) (GetReachabilityResponseObject, error)
+	// ListReplicas List or watch replicas
+	// (GET /api/v1/replicas)
+	ListReplicas(ctx context.Context, request ListReplicasRequestObject) (ListReplicasResponseObject, error)
+	// GetReplica Read a Replica
+	// (GET /api/v1/replicas/{name})
+	GetReplica(ctx context.Context, request GetReplicaRequestObject) (GetReplicaResponseObject, error)
+	// DrainReplica Ask a replica to drain
+	// (POST /api/v1/replicas/{name}/drain)
+	DrainReplica(ctx context.Context, request DrainReplicaRequestObject) (DrainReplicaResponseObject, error)
 	// CreateRestore Restore a backup
 	// (POST /api/v1/restore)
 	CreateRestore(ctx context.Context, request CreateRestoreRequestObject) (CreateRestoreResponseObject, error)
@@ -12393,6 +14462,652 @@ func (sh *strictHandler) GetBackup(ctx echo.Context, params GetBackupParams) err
 		return err
 	} else if validResponse, ok := response.(GetBackupResponseObject); ok {
 		return validResponse.VisitGetBackupResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListBGPAdvertisements operation middleware
+func (sh *strictHandler) ListBGPAdvertisements(ctx echo.Context, params ListBGPAdvertisementsParams) error {
+	var request ListBGPAdvertisementsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListBGPAdvertisements(ctx.Request().Context(), request.(ListBGPAdvertisementsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListBGPAdvertisements")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListBGPAdvertisementsResponseObject); ok {
+		return validResponse.VisitListBGPAdvertisementsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateBGPAdvertisement operation middleware
+func (sh *strictHandler) CreateBGPAdvertisement(ctx echo.Context, params CreateBGPAdvertisementParams) error {
+	var request CreateBGPAdvertisementRequestObject
+
+	request.Params = params
+
+	var body CreateBGPAdvertisementJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateBGPAdvertisement(ctx.Request().Context(), request.(CreateBGPAdvertisementRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateBGPAdvertisement")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateBGPAdvertisementResponseObject); ok {
+		return validResponse.VisitCreateBGPAdvertisementResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteBGPAdvertisement operation middleware
+func (sh *strictHandler) DeleteBGPAdvertisement(ctx echo.Context, name string, params DeleteBGPAdvertisementParams) error {
+	var request DeleteBGPAdvertisementRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteBGPAdvertisement(ctx.Request().Context(), request.(DeleteBGPAdvertisementRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteBGPAdvertisement")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteBGPAdvertisementResponseObject); ok {
+		return validResponse.VisitDeleteBGPAdvertisementResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetBGPAdvertisement operation middleware
+func (sh *strictHandler) GetBGPAdvertisement(ctx echo.Context, name string) error {
+	var request GetBGPAdvertisementRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBGPAdvertisement(ctx.Request().Context(), request.(GetBGPAdvertisementRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBGPAdvertisement")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetBGPAdvertisementResponseObject); ok {
+		return validResponse.VisitGetBGPAdvertisementResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PatchBGPAdvertisement operation middleware
+func (sh *strictHandler) PatchBGPAdvertisement(ctx echo.Context, name string, params PatchBGPAdvertisementParams) error {
+	var request PatchBGPAdvertisementRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchBGPAdvertisementApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchBGPAdvertisementApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchBGPAdvertisement(ctx.Request().Context(), request.(PatchBGPAdvertisementRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchBGPAdvertisement")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchBGPAdvertisementResponseObject); ok {
+		return validResponse.VisitPatchBGPAdvertisementResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceBGPAdvertisement operation middleware
+func (sh *strictHandler) ReplaceBGPAdvertisement(ctx echo.Context, name string, params ReplaceBGPAdvertisementParams) error {
+	var request ReplaceBGPAdvertisementRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ReplaceBGPAdvertisementJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplaceBGPAdvertisement(ctx.Request().Context(), request.(ReplaceBGPAdvertisementRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplaceBGPAdvertisement")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplaceBGPAdvertisementResponseObject); ok {
+		return validResponse.VisitReplaceBGPAdvertisementResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetBGPAdvertisementStatus operation middleware
+func (sh *strictHandler) GetBGPAdvertisementStatus(ctx echo.Context, name string) error {
+	var request GetBGPAdvertisementStatusRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBGPAdvertisementStatus(ctx.Request().Context(), request.(GetBGPAdvertisementStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBGPAdvertisementStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetBGPAdvertisementStatusResponseObject); ok {
+		return validResponse.VisitGetBGPAdvertisementStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutBGPAdvertisementStatus operation middleware
+func (sh *strictHandler) PutBGPAdvertisementStatus(ctx echo.Context, name string, params PutBGPAdvertisementStatusParams) error {
+	var request PutBGPAdvertisementStatusRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body PutBGPAdvertisementStatusJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutBGPAdvertisementStatus(ctx.Request().Context(), request.(PutBGPAdvertisementStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutBGPAdvertisementStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutBGPAdvertisementStatusResponseObject); ok {
+		return validResponse.VisitPutBGPAdvertisementStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListBGPPeers operation middleware
+func (sh *strictHandler) ListBGPPeers(ctx echo.Context, params ListBGPPeersParams) error {
+	var request ListBGPPeersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListBGPPeers(ctx.Request().Context(), request.(ListBGPPeersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListBGPPeers")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListBGPPeersResponseObject); ok {
+		return validResponse.VisitListBGPPeersResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateBGPPeer operation middleware
+func (sh *strictHandler) CreateBGPPeer(ctx echo.Context, params CreateBGPPeerParams) error {
+	var request CreateBGPPeerRequestObject
+
+	request.Params = params
+
+	var body CreateBGPPeerJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateBGPPeer(ctx.Request().Context(), request.(CreateBGPPeerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateBGPPeer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateBGPPeerResponseObject); ok {
+		return validResponse.VisitCreateBGPPeerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteBGPPeer operation middleware
+func (sh *strictHandler) DeleteBGPPeer(ctx echo.Context, name string, params DeleteBGPPeerParams) error {
+	var request DeleteBGPPeerRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteBGPPeer(ctx.Request().Context(), request.(DeleteBGPPeerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteBGPPeer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteBGPPeerResponseObject); ok {
+		return validResponse.VisitDeleteBGPPeerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetBGPPeer operation middleware
+func (sh *strictHandler) GetBGPPeer(ctx echo.Context, name string) error {
+	var request GetBGPPeerRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBGPPeer(ctx.Request().Context(), request.(GetBGPPeerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBGPPeer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetBGPPeerResponseObject); ok {
+		return validResponse.VisitGetBGPPeerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PatchBGPPeer operation middleware
+func (sh *strictHandler) PatchBGPPeer(ctx echo.Context, name string, params PatchBGPPeerParams) error {
+	var request PatchBGPPeerRequestObject
+
+	request.Name = name
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/apply-patch+json") {
+		var body PatchBGPPeerApplicationApplyPatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationApplyPatchPlusJSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/merge-patch+json") {
+		var body PatchBGPPeerApplicationMergePatchPlusJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchBGPPeer(ctx.Request().Context(), request.(PatchBGPPeerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchBGPPeer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PatchBGPPeerResponseObject); ok {
+		return validResponse.VisitPatchBGPPeerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplaceBGPPeer operation middleware
+func (sh *strictHandler) ReplaceBGPPeer(ctx echo.Context, name string, params ReplaceBGPPeerParams) error {
+	var request ReplaceBGPPeerRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ReplaceBGPPeerJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplaceBGPPeer(ctx.Request().Context(), request.(ReplaceBGPPeerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplaceBGPPeer")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplaceBGPPeerResponseObject); ok {
+		return validResponse.VisitReplaceBGPPeerResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetBGPPeerStatus operation middleware
+func (sh *strictHandler) GetBGPPeerStatus(ctx echo.Context, name string) error {
+	var request GetBGPPeerStatusRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBGPPeerStatus(ctx.Request().Context(), request.(GetBGPPeerStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBGPPeerStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetBGPPeerStatusResponseObject); ok {
+		return validResponse.VisitGetBGPPeerStatusResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutBGPPeerStatus operation middleware
+func (sh *strictHandler) PutBGPPeerStatus(ctx echo.Context, name string, params PutBGPPeerStatusParams) error {
+	var request PutBGPPeerStatusRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body PutBGPPeerStatusJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutBGPPeerStatus(ctx.Request().Context(), request.(PutBGPPeerStatusRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutBGPPeerStatus")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutBGPPeerStatusResponseObject); ok {
+		return validResponse.VisitPutBGPPeerStatusResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -14452,6 +17167,82 @@ func (sh *strictHandler) GetReachability(ctx echo.Context, params GetReachabilit
 		return err
 	} else if validResponse, ok := response.(GetReachabilityResponseObject); ok {
 		return validResponse.VisitGetReachabilityResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListReplicas operation middleware
+func (sh *strictHandler) ListReplicas(ctx echo.Context, params ListReplicasParams) error {
+	var request ListReplicasRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListReplicas(ctx.Request().Context(), request.(ListReplicasRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListReplicas")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListReplicasResponseObject); ok {
+		return validResponse.VisitListReplicasResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetReplica operation middleware
+func (sh *strictHandler) GetReplica(ctx echo.Context, name string) error {
+	var request GetReplicaRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReplica(ctx.Request().Context(), request.(GetReplicaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReplica")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReplicaResponseObject); ok {
+		return validResponse.VisitGetReplicaResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DrainReplica operation middleware
+func (sh *strictHandler) DrainReplica(ctx echo.Context, name string, params DrainReplicaParams) error {
+	var request DrainReplicaRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DrainReplica(ctx.Request().Context(), request.(DrainReplicaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DrainReplica")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DrainReplicaResponseObject); ok {
+		return validResponse.VisitDrainReplicaResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/manager/cache"
 	"github.com/cyphonic/cyphonic/manager/events"
+	"github.com/cyphonic/cyphonic/manager/replicas"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
@@ -65,8 +66,8 @@ func (s *Server) watch(ctx context.Context, q query, version string) (*answer, e
 	return a, nil
 }
 
-// watchEvents is watch for events.
-func (s *Server) watchEvents(ctx context.Context, q query, version string) (*answer, error) {
+// watchStored is watch for kinds that are not in the cache: events and replicas.
+func (s *Server) watchStored(ctx context.Context, q query, version string) (*answer, error) {
 	var after int64
 	var err error
 	if version == "" {
@@ -83,10 +84,22 @@ func (s *Server) watchEvents(ctx context.Context, q query, version string) (*ans
 	}
 	// The watch outlives the reading of the request: it gets the context of the stream.
 	st := &stream{server: s, query: &q, revision: after}
-	if version == "" {
+	replicasOnly := q.kind.Name == kindReplica
+	switch {
+	case version != "":
+	case replicasOnly:
+		st.initial = s.initialReplicas(q, after)
+	default:
 		st.initial = s.initialEvents(q, after)
 	}
 	st.open = func(ctx context.Context) (feed, error) {
+		if replicasOnly {
+			w, err := replicas.Watch(ctx, s.store, after)
+			if err != nil {
+				return nil, err
+			}
+			return &replicaFeed{watcher: w, query: &q, known: after}, nil
+		}
 		w, err := events.Watch(ctx, s.store, after)
 		if err != nil {
 			return nil, err

@@ -45,15 +45,16 @@ type builtIn struct {
 func builtIns() []builtIn {
 	fleet := []string{"Network", "Adapter", "Node", "GeneralNode", "AccessPolicy", "CloudService"}
 	look := []string{"get", "list", "watch"}
+	cloud := []string{"BGPPeer", "BGPAdvertisement", "Replica", "Event"} // what runs the fleet; changing it is for admin
 	return []builtIn{
 		{"admin", "May do everything.", []rule{{[]string{"*"}, []string{"*"}}}},
 		{"editor", "May change the fleet: networks, devices, policies, services and enrolment tokens; nothing about rights.", []rule{
 			{append([]string{"create", "update", "patch", "delete"}, look...), append([]string{"EnrollmentToken"}, fleet...)},
-			{look, []string{"Event"}},
+			{look, cloud},
 			{[]string{"get", "create"}, []string{"Plan", "Reachability"}},
 		}},
 		{"viewer", "May look at the fleet.", []rule{
-			{look, append([]string{"Event"}, fleet...)},
+			{look, append(cloud, fleet...)},
 			{[]string{"get"}, []string{"Reachability"}},
 		}},
 	}

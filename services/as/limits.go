@@ -4,24 +4,33 @@ import "time"
 
 // Bounds of the AS.
 const (
-	// maxConnections bounds the open connections, maxConnectionsPerAddress
-	// those of one source address (devices behind one NAT share it) or IPv6 /64. Further
-	// ones are closed at once.
-	maxConnections           = 2048
-	maxConnectionsPerAddress = 256
+	// maxConnections bounds the open connections; each takes about 20 KiB. One
+	// source address (devices behind one NAT share it) or IPv6 /64 may have as
+	// many as are still free, which is half of all if it is alone, and
+	// connectionsPerAddress in any case. Further ones are closed at once.
+	maxConnections        = 16_384
+	connectionsPerAddress = 256
 	// maxHandshakes bounds the TLS handshakes that run at once, handshakeSlot the
-	// time for which one counts: its work takes some milliseconds, the rest is
-	// waiting for the device.
-	maxHandshakes = 64
+	// time for which one counts: its work takes a millisecond, the rest is
+	// waiting for the device. A handshake counts only when the device has begun it.
+	maxHandshakes = 256
 	handshakeSlot = 250 * time.Millisecond
 
-	// handshakeTimeout bounds the TLS handshake, idleTimeout the wait for the
+	// handshakeQueue bounds the wait of a handshake for its turn, handshakeTimeout
+	// the wait for the device to begin and then the TLS handshake, idleTimeout the wait for the
 	// next request, loginTimeout one login with its answer, and
 	// connectionTimeout the life of a connection.
-	handshakeTimeout  = 10 * time.Second
+	handshakeQueue    = 20 * time.Second
+	handshakeTimeout  = 20 * time.Second
 	idleTimeout       = 60 * time.Second
 	loginTimeout      = 12 * time.Second
 	connectionTimeout = 30 * time.Minute
+
+	// lastCall is how long a draining AS takes the connections that have reached
+	// it, drainPatience how long it waits for a device that has connected and
+	// has said nothing yet.
+	lastCall      = 50 * time.Millisecond
+	drainPatience = 2 * time.Second
 
 	// maxLogins and maxRefusals bound the logins and the refused logins of one
 	// connection; it is closed when one of them is reached.

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cyphonic/cyphonic/internal/login"
-	"github.com/cyphonic/cyphonic/internal/wire"
 )
 
 // Server speaks TLS 1.3 with devices and asks the core.
@@ -28,8 +26,9 @@ type Server struct {
 
 	// under mu
 	mu        sync.Mutex
-	open      map[net.Conn]struct{}
+	open      map[net.Conn]*activity
 	byAddress map[netip.Addr]int
+	refusing  bool // by Refuse
 	closed    bool
 }
 
@@ -38,16 +37,20 @@ func NewServer(core *Core, listener net.Listener, certificate tls.Certificate, n
 	return &Server{
 		core: core, listener: listener, config: login.ServerTLS(certificate), now: now, log: log,
 		handshakes: make(chan struct{}, maxHandshakes),
-		open:       make(map[net.Conn]struct{}), byAddress: make(map[netip.Addr]int),
+		open:       make(map[net.Conn]*activity), byAddress: make(map[netip.Addr]int),
 	}
 }
 
 // Run serves until ctx ends, waits for the connections and returns nil then.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var connections sync.WaitGroup
 	stop := context.AfterFunc(ctx, s.closeAll)
 	err := s.accept(ctx, &connections)
+	if err == nil {
+		<-ctx.Done() // refusing, while what is under way goes on
+	}
 	cancel()
 	if stop() {
 		s.closeAll()
@@ -56,15 +59,22 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
+// accept takes connections until ctx ends or, after Refuse, none is left to take.
 func (s *Server) accept(ctx context.Context, connections *sync.WaitGroup) error {
 	delay := time.Duration(0)
 	for {
 		conn, err := s.listener.Accept()
 		if err != nil {
-			if ctx.Err() != nil {
+			var timeout net.Error
+			switch {
+			case ctx.Err() != nil:
 				return nil
-			}
-			if errors.Is(err, net.ErrClosed) {
+			case s.isRefusing() && errors.As(err, &timeout) && timeout.Timeout():
+				_ = s.listener.Close()
+				return nil
+			case s.isRefusing() && errors.Is(err, net.ErrClosed):
+				return nil
+			case errors.Is(err, net.ErrClosed):
 				return fmt.Errorf("serve the AS: %w", err)
 			}
 			// Out of file descriptors, for example: it passes.
@@ -104,10 +114,10 @@ func (s *Server) add(conn net.Conn) (reason string) {
 		return "shutdown"
 	case len(s.open) >= maxConnections:
 		return "connections"
-	case s.byAddress[addr] >= maxConnectionsPerAddress:
+	case s.byAddress[addr] >= max(connectionsPerAddress, maxConnections-len(s.open)):
 		return "connections_per_address"
 	}
-	s.open[conn] = struct{}{}
+	s.open[conn] = new(activity)
 	s.byAddress[addr]++
 	s.core.metrics.connections.Set(float64(len(s.open)))
 	return ""
@@ -150,101 +160,4 @@ func block(a netip.Addr) netip.Addr {
 		return a
 	}
 	return netip.PrefixFrom(a.WithZone(""), 64).Masked().Addr()
-}
-
-// serve answers the logins of one connection. It returns why the AS ended it,
-// or nothing if the device did.
-func (s *Server) serve(ctx context.Context, raw net.Conn) (reason string) {
-	end := s.now().Add(connectionTimeout)
-	conn, exporter, err := s.handshake(ctx, raw)
-	if err != nil {
-		s.log.Debug("TLS handshake failed", "source", raw.RemoteAddr(), "error", err)
-		return "handshake"
-	}
-	defer func() { _ = conn.Close() }()
-	refusals := 0
-	for range maxLogins {
-		if !s.now().Before(end) {
-			return "lifetime"
-		}
-		// Deadlines are of the operating system's clock, whatever s.now is.
-		_ = conn.SetDeadline(time.Now().Add(idleTimeout))
-		message, err := login.ReadFrame(conn)
-		if err != nil {
-			return readReason(ctx, err)
-		}
-		code, err := s.answer(ctx, conn, message, exporter)
-		if err != nil {
-			return "write"
-		}
-		if code == wire.LoginInvalid {
-			return "invalid"
-		}
-		if code != wire.LoginOK {
-			if refusals++; refusals >= maxRefusals {
-				return "refusals"
-			}
-		}
-	}
-	return "logins"
-}
-
-func readReason(ctx context.Context, err error) string {
-	var timeout net.Error
-	switch {
-	case ctx.Err() != nil:
-		return "shutdown"
-	case errors.Is(err, io.EOF):
-		return ""
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return "idle"
-	}
-	return "read"
-}
-
-func (s *Server) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	select {
-	case s.handshakes <- struct{}{}:
-		// One that is slow gives its place back: those who say nothing must not
-		// keep the others out.
-		release := sync.OnceFunc(func() { <-s.handshakes })
-		defer time.AfterFunc(handshakeSlot, release).Stop()
-		defer release()
-	case <-ctx.Done():
-		return nil, nil, errors.New("too many handshakes at once")
-	}
-	conn := tls.Server(raw, s.config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, nil, err
-	}
-	state := conn.ConnectionState()
-	if state.NegotiatedProtocol != login.ALPN {
-		_ = conn.Close()
-		return nil, nil, fmt.Errorf("the client does not speak %s", login.ALPN)
-	}
-	exporter, err := login.Exporter(state)
-	if err != nil {
-		_ = conn.Close()
-		return nil, nil, err
-	}
-	return conn, exporter, nil
-}
-
-// answer handles one message. The error is that of writing the answer.
-func (s *Server) answer(ctx context.Context, conn *tls.Conn, message, exporter []byte) (wire.LoginCode, error) {
-	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
-	defer cancel()
-	_ = conn.SetDeadline(time.Now().Add(loginTimeout))
-	start := s.now()
-	request, err := wire.ParseLoginRequest(message)
-	response := wire.LoginResponse{
-		Code: wire.LoginInvalid, Message: "the login request is malformed or of another version: update the device",
-	}
-	if err == nil {
-		response = s.core.Login(ctx, start, request, exporter)
-	}
-	s.core.metrics.seconds.Observe(s.now().Sub(start).Seconds())
-	return response.Code, login.WriteFrame(conn, response.Append(nil))
 }

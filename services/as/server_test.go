@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -23,7 +24,15 @@ import (
 	"github.com/cyphonic/cyphonic/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if arguments := os.Getenv(crowdChildVariable); arguments != "" {
+		if runCrowd(arguments) {
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // startServer serves w.core on a loopback address until the test ends.
 func startServer(t *testing.T, w *world) (address string, s *Server) {
@@ -185,25 +194,43 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 func TestConnectionsAreBounded(t *testing.T) {
 	w := newWorld(t)
 	address, s := startServer(t, w)
-	s.mu.Lock()
-	s.byAddress[source(fakeConn{"127.0.0.1"})] = maxConnectionsPerAddress
-	s.mu.Unlock()
-	if _, err := login.Dial(t.Context(), login.Options{Address: address, Trust: w.trust}); err == nil {
-		t.Error("a connection beyond the bound of an address is served")
+	addr := source(fakeConn{"127.0.0.1"})
+	for _, row := range []struct {
+		name      string
+		all, here int // open already
+		ok        bool
+	}{
+		{"nobody is there", 0, 0, true},
+		{"half of all are of one address", maxConnections / 2, maxConnections / 2, false},
+		{"just below", maxConnections/2 - 1, maxConnections/2 - 1, true},
+		{"one address has what is free", maxConnections - 1000, 1000, false},
+		{"little is free, which is not for those who have much", maxConnections - 10, connectionsPerAddress, false},
+		{"little is free, for those who have little", maxConnections - 10, connectionsPerAddress - 1, true},
+		{"nothing is free", maxConnections, 0, false},
+	} {
+		s.mu.Lock()
+		for i := range row.all {
+			s.open[fakeConn{string(rune(i))}] = new(activity)
+		}
+		s.byAddress[addr] = row.here
+		s.mu.Unlock()
+		c, err := login.Dial(t.Context(), login.Options{Address: address, Trust: w.trust, Attempts: 1})
+		if (err == nil) != row.ok {
+			t.Errorf("%s: %v", row.name, err)
+		}
+		if err == nil {
+			_ = c.Close()
+		}
+		waitFor(t, "the connection to be forgotten", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.open) == row.all && s.byAddress[addr] == row.here
+		})
+		s.mu.Lock()
+		clear(s.open)
+		clear(s.byAddress)
+		s.mu.Unlock()
 	}
-	s.mu.Lock()
-	delete(s.byAddress, source(fakeConn{"127.0.0.1"}))
-	for i := range maxConnections {
-		s.open[fakeConn{string(rune(i))}] = struct{}{}
-	}
-	s.mu.Unlock()
-	if _, err := login.Dial(t.Context(), login.Options{Address: address, Trust: w.trust}); err == nil {
-		t.Error("a connection beyond the bound of all is served")
-	}
-	s.mu.Lock()
-	clear(s.open)
-	s.mu.Unlock()
-	dial(t, w, address)
 }
 
 func TestAnIPv6HostCountsOnceForAllItsAddresses(t *testing.T) {
@@ -260,7 +287,11 @@ func (fakeConn) SetWriteDeadline(time.Time) error { return nil }
 func TestManyRefusalsEndTheConnection(t *testing.T) {
 	w := newWorld(t)
 	address, _ := startServer(t, w)
-	c := dial(t, w, address)
+	c, err := login.Dial(t.Context(), login.Options{Address: address, Trust: w.trust, Attempts: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 	key := w.newKey()
 	refusals := 0
 	for range maxRefusals + 1 {

@@ -13,12 +13,14 @@ import (
 // are left is seen by the next call. It is called again and again, and costs nothing while no version changes.
 //
 // A message goes only to an address that its device has proven by cookie, once for each version, and is not
-// repeated: the next keep-alive carries the version as well.
+// repeated: the next keep-alive carries the version as well. Of several replicas the one that acts for a device tells
+// it; each one drops what it holds of a device that may not take part any more.
 func (c *Core) PolicyChanged(now time.Time, out []Datagram) []Datagram {
 	snap := c.snapshot()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if snap.Version() == c.announced {
+	c.advance(now)
+	if snap.Version() == c.announced && !c.arrivals {
 		return out
 	}
 	left := announceBatch
@@ -33,7 +35,7 @@ func (c *Core) PolicyChanged(now time.Time, out []Datagram) []Datagram {
 			continue
 		}
 		version := snap.PolicyVersion(l.subject.Network)
-		if version == l.policy {
+		if version == l.policy || l.acting != c.name {
 			continue
 		}
 		if left == 0 || now.Sub(l.announced) < announceAgain {
@@ -42,10 +44,10 @@ func (c *Core) PolicyChanged(now time.Time, out []Datagram) []Datagram {
 		}
 		left--
 		l.policy, l.announced = version, now
-		out = c.send(l, "policy_changed", l.ack(l.echo), out)
+		out = c.send(&l.contact, "policy_changed", l.ack(l.echo), out)
 	}
 	if done {
-		c.announced = snap.Version()
+		c.announced, c.arrivals = snap.Version(), false
 	}
 	return out
 }
@@ -58,11 +60,11 @@ func (c *Core) withdrawn(snap *replica.Snapshot, uid string, l *location) bool {
 		return true
 	}
 	enabled, _ := snap.Enabled(s)
-	return !enabled || stillValid(snap, s, l) != dropNone
+	return !enabled || stillValid(snap, s, &l.contact) != dropNone
 }
 
 // ack is what a device is told about its location.
-func (l *location) ack(echo uint64) wire.RegistrationAck {
+func (l *contact) ack(echo uint64) wire.RegistrationAck {
 	return wire.RegistrationAck{
 		Echo: echo, Observed: l.addr, NATed: l.nated, Policy: l.policy,
 		TTL: uint16(locationTTL / time.Second), Keepalive: uint16(keepaliveInterval / time.Second),

@@ -190,7 +190,7 @@ func TestManyDevicesAreToldInBatches(t *testing.T) {
 	l := w.core.locations[d.subject.UID]
 	for n := range announceBatch + 10 {
 		c, s := *l, *d.subject
-		s.UID = fmt.Sprint("uid-", n)
+		s.UID, s.Name = fmt.Sprint("uid-", n), fmt.Sprint("viewer-", n)
 		c.subject = &s
 		c.addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), 1)
 		w.contents.Subjects = append(w.contents.Subjects, &s)

@@ -1,11 +1,16 @@
 // Package nms is the Node Management Service: it knows where every device is
 // now and directs two devices that may talk to each other.
 //
-// The core is a state machine without socket, clock or goroutine: datagrams
-// and the time go in, datagrams come out. All retransmission is the devices';
-// the NMS only answers. It holds session keys of its own conversations with
-// devices and no key of any tunnel between them; it must not import the tunnel
-// package.
+// The core is a state machine without socket, clock or goroutine: datagrams,
+// messages of other replicas, the membership and the time go in, datagrams and
+// messages come out. All retransmission is the devices'; the NMS only answers.
+// It holds session keys of its own conversations with devices and no key of any
+// tunnel between them; it must not import the tunnel package.
+//
+// Replicas are equal. Whichever gets a device's datagram authenticates it and
+// hands it to the owner of the device's location (forward.go), which is the
+// highest rendezvous hash among the ready ones and keeps a copy at the second
+// (replicate.go). Owners change with the membership, not with the devices.
 package nms
 
 import (
@@ -31,8 +36,9 @@ type Datagram struct {
 	Data []byte
 }
 
-// CoreOptions are what a Core needs. All fields are required.
+// CoreOptions are what a Core needs. All fields but Name are required.
 type CoreOptions struct {
+	Name       string                   // of this replica; empty: it stays alone
 	Snapshot   func() *replica.Snapshot // the desired state and the shared keys
 	Rand       io.Reader
 	Log        *slog.Logger
@@ -43,20 +49,25 @@ type CoreOptions struct {
 // concurrent use.
 type Core struct {
 	// constant
+	name     string
 	snapshot func() *replica.Snapshot
 	rand     io.Reader
 	log      *slog.Logger
 	metrics  *metrics
-	cookies  cookies
 	bootID   [16]byte
+	admitted func(*request) // tests look here; nil: nobody does
 
 	// under mu
 	mu         sync.Mutex
+	now        time.Time // of the latest event
+	cookies    cookies
 	replies    uint64 // counter of the reply nonces
 	announced  uint64 // policy version of the snapshot that all locations know
+	arrivals   bool   // locations that may not know it have come from other replicas
 	locations  map[string]*location
 	directions map[directionKey]*direction
 	byID       map[uint64]*direction
+	cluster
 }
 
 // NewCore returns a core that knows no location.
@@ -66,13 +77,11 @@ func NewCore(o CoreOptions) (*Core, error) {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	c := &Core{
-		snapshot: o.Snapshot, rand: o.Rand, log: o.Log, metrics: m,
+		name: o.Name, snapshot: o.Snapshot, rand: o.Rand, log: o.Log, metrics: m,
 		locations:  make(map[string]*location),
 		directions: make(map[directionKey]*direction),
 		byID:       make(map[uint64]*direction),
-	}
-	if _, err := io.ReadFull(o.Rand, c.cookies.secret[:]); err != nil {
-		return nil, fmt.Errorf("read the cookie secret: %w", err)
+		cluster:    newCluster(o.Name),
 	}
 	if _, err := io.ReadFull(o.Rand, c.bootID[:]); err != nil {
 		return nil, fmt.Errorf("read the boot identifier: %w", err)
@@ -92,22 +101,55 @@ type request struct {
 	body    wire.SignalBody
 	snap    *replica.Snapshot
 	subject *replica.Subject
+	arrival
+	standing
+}
+
+// arrival is how a datagram has come here.
+type arrival struct {
+	gateway string // the replica at which it arrived
+	hops    uint8  // forwardings
+	hedged  bool   // an earlier owner does not answer
+}
+
+// standing is how far a request has come at its owner.
+type standing struct {
+	deputy bool      // another replica acts for the device, but does not answer
+	prove  time.Time // not zero: the cookie must have been made since
 }
 
 // HandleDatagram takes one datagram that came from src and appends what to
-// send to out. It keeps no reference to b.
+// send to out. It keeps no reference to b. What it has for other replicas,
+// Messages takes out.
 func (c *Core) HandleDatagram(now time.Time, src netip.AddrPort, b []byte, out []Datagram) []Datagram {
+	r := c.open(now, src, b, arrival{gateway: c.name})
+	if r == nil {
+		return out
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.advance(now)
+	return c.dispatch(r, b, out)
+}
+
+// open authenticates a datagram without an effect on the core; nil: it is
+// dropped and counted.
+func (c *Core) open(now time.Time, src netip.AddrPort, b []byte, a arrival) *request {
 	r, reason := c.authenticate(now, src, b)
 	if reason == dropNone {
 		reason = checkSubject(r)
 	}
 	if reason != dropNone {
 		c.drop(reason)
-		return out
+		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out, reason = c.admit(now, r, out)
+	r.arrival = a
+	return r
+}
+
+// apply lets a request take effect here.
+func (c *Core) apply(r *request, out []Datagram) []Datagram {
+	out, reason := c.admit(c.now, r, out)
 	if reason != dropNone {
 		c.drop(reason)
 	}
@@ -200,11 +242,17 @@ func (c *Core) admit(now time.Time, r *request, out []Datagram) ([]Datagram, dro
 			return out, dropSuperseded
 		}
 	}
-	known := loc != nil && loc.nodeID == r.ticket.NodeID && loc.addr == r.src
+	known := loc != nil && loc.nodeID == r.ticket.NodeID && loc.addr == r.src && r.prove.IsZero()
 	if !known && state != nil && r.counter < state.window.top {
 		return out, dropReplay // held back on the way: the device has been heard from elsewhere since
 	}
-	if !known && !c.cookies.valid(r.cookie, r.ticket.NodeID, r.src, now) {
+	if !known && !c.cookies.valid(r.snap.TicketKeys(), r.cookie, r.ticket.NodeID, r.src, now, c.provenSince(r, loc)) {
+		if loc != nil && loc.addr == r.src {
+			if now.Sub(loc.challenged) < challengeAgain {
+				return out, dropChallenged
+			}
+			loc.challenged = now
+		}
 		return c.challenge(now, r, echo, out)
 	}
 	c.metrics.received.WithLabelValues(kind).Inc()
@@ -213,23 +261,37 @@ func (c *Core) admit(now time.Time, r *request, out []Datagram) ([]Datagram, dro
 			return c.unregistered(r, out)
 		}
 	}
+	if c.admitted != nil {
+		c.admitted(r)
+	}
+	full := loc == nil
 	if loc != nil {
 		if state == nil {
-			state = loc.addLogin(r.ticket)
+			state, full = loc.addLogin(r.ticket), true
 		}
 		state.window.mark(r.counter)
+		full = c.take(r, loc, state) || full
 	}
+	return c.perform(now, r, loc, full, out)
+}
+
+// perform does what an admitted request asks for. full says that the location
+// has changed by more than the request's counter.
+func (c *Core) perform(now time.Time, r *request, loc *location, full bool, out []Datagram) (_ []Datagram, reason dropReason) {
+	changed := false
 	switch body := r.body.(type) {
 	case wire.Registration:
-		return c.register(now, r, loc, body, out)
+		out, changed, reason = c.register(now, r, loc, body, out)
 	case wire.DirectionRequest:
-		return c.requestDirection(now, r, loc, body, out)
+		out, reason = c.requestDirection(now, r, loc, body, out)
 	case wire.ConfirmationResponse:
-		return c.confirm(now, r, loc, body, out)
+		out, changed, reason = c.confirm(now, r, loc, body, out)
 	case wire.Logout:
-		return c.logout(now, loc, out)
+		c.logout(now, loc)
+		changed = true
 	}
-	return out, dropUnexpected
+	c.replicate(r.subject.UID, c.locations[r.subject.UID], full || changed)
+	return out, reason
 }
 
 // describe names the messages that devices send and the number by which they
@@ -249,13 +311,13 @@ func describe(body wire.SignalBody) (kind string, echo uint64) {
 }
 
 func (c *Core) challenge(now time.Time, r *request, echo uint64, out []Datagram) ([]Datagram, dropReason) {
-	cookie := c.cookies.make(r.ticket.NodeID, r.src, now)
+	cookie := c.cookies.make(r.snap.TicketKeys(), r.ticket.NodeID, r.src, now)
 	answer := c.seal(r.keys, r.tag, wire.Challenge{Echo: echo, Cookie: cookie})
 	if len(answer) > r.size {
 		return out, dropAmplification
 	}
 	c.metrics.sent.WithLabelValues("challenge").Inc()
-	return append(out, Datagram{r.src, answer}), dropNone
+	return c.emit(r.gateway, Datagram{r.src, answer}, out), dropNone
 }
 
 // unregistered tells a device that asks for a direction that it must register
@@ -280,44 +342,16 @@ func (c *Core) seal(keys identity.SignalKeys, tag uint32, body wire.SignalBody) 
 // reply answers a request whose source address has been shown to be real.
 func (c *Core) reply(r *request, kind string, body wire.SignalBody, out []Datagram) []Datagram {
 	c.metrics.sent.WithLabelValues(kind).Inc()
-	return append(out, Datagram{r.src, c.seal(r.keys, r.tag, body)})
+	return c.emit(r.gateway, Datagram{r.src, c.seal(r.keys, r.tag, body)}, out)
 }
 
 // send sends a message to a registered device.
-func (c *Core) send(l *location, kind string, body wire.SignalBody, out []Datagram) []Datagram {
+func (c *Core) send(l *contact, kind string, body wire.SignalBody, out []Datagram) []Datagram {
 	c.metrics.sent.WithLabelValues(kind).Inc()
-	return append(out, Datagram{l.addr, c.seal(l.keys, l.tag, body)})
+	if !l.keyed {
+		l.keys, l.keyed = identity.NewSignalKeys(l.sessionKey), true
+	}
+	return c.emit(l.gateway, Datagram{l.addr, c.seal(l.keys, l.tag, body)}, out)
 }
 
 func (c *Core) drop(reason dropReason) { c.metrics.drops.WithLabelValues(string(reason)).Inc() }
-
-// Expire forgets locations and directions that have ended.
-func (c *Core) Expire(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for uid, l := range c.locations {
-		if now.Sub(l.lastSeen) >= locationTTL {
-			delete(c.locations, uid)
-		}
-	}
-	for key, d := range c.directions {
-		if !now.Before(d.expires) {
-			c.forget(key, d)
-		}
-	}
-	c.metrics.locations.Set(float64(len(c.locations)))
-	c.metrics.pending.Set(float64(len(c.directions)))
-}
-
-// Locations lists the registered devices for the operator, in no order.
-func (c *Core) Locations(now time.Time) []Location {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := make([]Location, 0, len(c.locations))
-	for _, l := range c.locations {
-		if l.registered(now) {
-			list = append(list, l.view())
-		}
-	}
-	return list
-}

@@ -1,11 +1,10 @@
 package nms
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/cyphonic/cyphonic/internal/identity"
@@ -26,6 +25,7 @@ type direction struct {
 	id, requestID        uint64
 	initiator, responder string // UIDs
 	relayWanted          bool
+	relayElse            bool        // another relay than the chosen one
 	policy               uint64      // version under which it was planned
 	rules                []wire.Rule // as the initiator sees them
 	relays               [2]wire.Relay
@@ -49,41 +49,51 @@ func (c *Core) requestDirection(now time.Time, r *request, loc *location, body w
 	if !loc.requests.AllowN(now, 1) {
 		return c.fail(r, body.RequestID, wire.FailureBusy, out), dropNone
 	}
+	target := c.resolve(r, body.Target)
+	if target == nil || target == r.subject {
+		return c.fail(r, body.RequestID, wire.FailureUnknown, out), dropNone
+	}
+	if c.mustLookUp(target.UID) {
+		return c.lookUp(target.UID, r, out)
+	}
+	return c.direct(now, r, loc, target, contactOf(c.locations[target.UID]), body, out)
+}
+
+// direct goes on with a request when it is known where the responder is.
+func (c *Core) direct(
+	now time.Time, r *request, loc *location, target *replica.Subject, responder *contact, body wire.DirectionRequest, out []Datagram,
+) ([]Datagram, dropReason) {
 	key := directionKey{r.subject.UID, body.RequestID}
 	d := c.directions[key]
-	if d != nil && (!now.Before(d.expires) || d.policy != r.snap.PolicyVersion(r.subject.Network)) {
+	if d != nil && (!now.Before(d.expires) || d.responder != target.UID || d.policy != r.snap.PolicyVersion(r.subject.Network)) {
 		c.forget(key, d)
 		d = nil
 	}
 	if d == nil {
 		var code wire.FailureCode
-		if d, code = c.plan(now, r, loc, body); code != 0 {
+		if d, code = c.plan(now, r, loc, target, responder, body); code != 0 {
 			return c.fail(r, body.RequestID, code, out), dropNone
 		}
 		c.directions[key], c.byID[d.id] = d, d
 		loc.directions++
 	}
-	responder := c.locations[d.responder]
 	switch {
 	case d.failure != 0:
 		return c.fail(r, body.RequestID, d.failure, out), dropNone
 	case !responder.registered(now):
 		return c.fail(r, body.RequestID, wire.FailureOffline, out), dropNone
 	case d.confirmed:
-		return c.route(d, loc, responder, out), dropNone
+		return c.route(d, &loc.contact, responder, out), dropNone
 	}
 	return c.send(responder, "confirmation", wire.Confirmation{
-		Echo: responder.echo, DirectionID: d.id, Direction: d.describe(sideResponder, responder, loc),
+		Echo: responder.echo, DirectionID: d.id, Direction: d.describe(sideResponder, responder, &loc.contact),
 	}, out), dropNone
 }
 
 // plan decides whether and how the request can be met. code is not 0 if not.
-func (c *Core) plan(now time.Time, r *request, loc *location, body wire.DirectionRequest) (*direction, wire.FailureCode) {
-	target := c.resolve(r, body.Target)
-	if target == nil || target == r.subject {
-		return nil, wire.FailureUnknown
-	}
-	responder := c.locations[target.UID]
+func (c *Core) plan(
+	now time.Time, r *request, loc *location, target *replica.Subject, responder *contact, body wire.DirectionRequest,
+) (*direction, wire.FailureCode) {
 	online := responder.registered(now)
 	assurance := identity.AssuranceKey // nobody knows yet: the best that there may be
 	if online {
@@ -108,18 +118,19 @@ func (c *Core) plan(now time.Time, r *request, loc *location, body wire.Directio
 	}
 	d := &direction{
 		requestID: body.RequestID, initiator: r.subject.UID, responder: target.UID, rules: rules,
-		relayWanted: body.Flags&wire.DirectionRelayWanted != 0, expires: now.Add(directionTTL),
-		policy: r.snap.PolicyVersion(r.subject.Network),
+		relayWanted: body.Flags&wire.DirectionRelayWanted != 0, relayElse: body.Flags&wire.DirectionRelayElse != 0,
+		expires: now.Add(directionTTL),
+		policy:  r.snap.PolicyVersion(r.subject.Network),
 	}
 	if err := c.identify(d); err != nil {
 		c.log.Error("direction not planned", "error", err)
 		return nil, wire.FailureInternal
 	}
-	if err := c.mintRelays(now, r.snap, d, loc, responder); err != nil {
+	if err := c.mintRelays(now, r.snap, d, &loc.contact, responder); err != nil {
 		c.log.Error("relay tokens not made", "error", err)
 		return nil, wire.FailureInternal
 	}
-	if routeKind(loc, responder, d.relayWanted) == wire.RouteRelayed && len(d.relays[sideInitiator].Token) == 0 {
+	if routeKind(&loc.contact, responder, d.relayWanted) == wire.RouteRelayed && len(d.relays[sideInitiator].Token) == 0 {
 		c.log.Warn("no relay for two devices that need one: apply a CloudService of service trs",
 			"initiator", r.subject.FQDN, "responder", target.FQDN)
 		return nil, wire.FailureInternal
@@ -136,7 +147,7 @@ func (c *Core) resolve(r *request, t wire.Target) *replica.Subject {
 
 // stillValid holds a location against the desired state as checkSubject holds
 // a ticket, so that a device that has just lost its rights is not handed out.
-func stillValid(snap *replica.Snapshot, s *replica.Subject, l *location) dropReason {
+func stillValid(snap *replica.Snapshot, s *replica.Subject, l *contact) dropReason {
 	if l.subject.Network != s.Network || l.subject.FQDN != s.FQDN || l.subject.IPv4 != s.IPv4 || l.subject.IPv6 != s.IPv6 {
 		return dropMismatch
 	}
@@ -152,78 +163,61 @@ func stillValid(snap *replica.Snapshot, s *replica.Subject, l *location) dropRea
 	return dropNone
 }
 
-// identify gives a direction an identifier that no other one has.
+// identify gives a direction an identifier that no other one has. It begins
+// with the tag of this replica, so that others know whom to tell the answer.
 func (c *Core) identify(d *direction) error {
 	var b [8]byte
 	for {
 		if _, err := io.ReadFull(c.rand, b[:]); err != nil {
 			return fmt.Errorf("read a direction identifier: %w", err)
 		}
-		d.id = binary.BigEndian.Uint64(b[:])
+		d.id = binary.BigEndian.Uint64(b[:])&^(0xffff<<48) | uint64(c.tag)<<48
 		if d.id != 0 && c.byID[d.id] == nil {
 			return nil
 		}
 	}
 }
 
-// mintRelays makes a relay token for each side, so that either may fall back
-// to the relay without asking again. Without a TRS or a relay key there are none.
-//
-// The session identifier is derived from the two devices: all directions of a
-// pair lead to the same relay session, whichever side asked and whichever
-// replica answered. Only the TRS sees it; the tokens are sealed.
-func (c *Core) mintRelays(now time.Time, snap *replica.Snapshot, d *direction, a, b *location) error {
-	relays := snap.Services("trs")
-	ring := snap.RelayKeys()
-	if len(relays) == 0 || ring.Current.Key == ([32]byte{}) {
-		return nil
-	}
-	session := relaySession(ring.Current.Key, a.nodeID, b.nodeID)
-	trs := relays[binary.BigEndian.Uint64(session[:])%uint64(len(relays))]
-	first := uint8(0) // side of the smaller NodeID
-	if string(a.nodeID[:]) > string(b.nodeID[:]) {
-		first = 1
-	}
-	for i := range d.relays {
-		token := identity.RelayToken{
-			Session: session, Side: first ^ uint8(i), Network: a.subject.Network,
-			NotAfter: now.Add(relayTokenTTL), BytesPerSecond: relayBytesPerSecond,
-		}
-		if _, err := io.ReadFull(c.rand, token.BindKey[:]); err != nil {
-			return fmt.Errorf("read a bind key: %w", err)
-		}
-		sealed, err := identity.SealRelayToken(c.rand, ring, token)
-		if err != nil {
-			return fmt.Errorf("seal a relay token: %w", err)
-		}
-		d.relays[i] = wire.Relay{IPv4: trs.IPv4, IPv6: trs.IPv6, Token: sealed, BindKey: token.BindKey}
-	}
-	return nil
-}
-
-func relaySession(key [32]byte, a, b identity.NodeID) (session [16]byte) {
-	if string(a[:]) > string(b[:]) {
-		a, b = b, a
-	}
-	h := hmac.New(sha256.New, key[:])
-	h.Write([]byte("cyphonic relay session"))
-	h.Write(a[:])
-	h.Write(b[:])
-	copy(session[:], h.Sum(nil))
-	return session
-}
-
-// confirm takes the responder's answer and, if it accepts, directs both.
-func (c *Core) confirm(now time.Time, r *request, loc *location, body wire.ConfirmationResponse, out []Datagram) ([]Datagram, dropReason) {
+// confirm takes the responder's answer. changed says that it has told new
+// candidates. The replica that coordinates the direction does the rest.
+func (c *Core) confirm(
+	now time.Time, r *request, loc *location, body wire.ConfirmationResponse, out []Datagram,
+) (_ []Datagram, changed bool, _ dropReason) {
 	d := c.byID[body.DirectionID]
-	if d == nil || !now.Before(d.expires) || d.responder != r.subject.UID || d.policy != r.snap.PolicyVersion(r.subject.Network) {
+	if d == nil && !c.coordinatedElsewhere(body.DirectionID) || d != nil && d.responder != r.subject.UID {
+		return out, false, dropNoDirection
+	}
+	if !loc.registered(now) {
+		return out, false, dropNotRegistered
+	}
+	told := loc.contact
+	if own := usable(body.Candidates, r.snap.Network(r.subject.Network)); body.Accept && len(own) > 0 {
+		changed = !slices.Equal(own, loc.candidates)
+		told.candidates = own
+	}
+	if d == nil {
+		loc.candidates = told.candidates
+		return out, changed, c.passOn(body, r.subject.UID, &loc.contact)
+	}
+	out, reason := c.settle(now, d, &told, body.Accept, out)
+	if reason != dropNone {
+		return out, false, reason
+	}
+	loc.candidates = told.candidates
+	return out, changed, dropNone
+}
+
+// settle gives a direction the responder's answer and, if it accepts, directs
+// both.
+func (c *Core) settle(now time.Time, d *direction, responder *contact, accept bool, out []Datagram) ([]Datagram, dropReason) {
+	if !now.Before(d.expires) || d.policy != c.snapshot().PolicyVersion(responder.subject.Network) {
 		return out, dropNoDirection
 	}
-	initiator := c.locations[d.initiator]
-	if !initiator.registered(now) || !loc.registered(now) {
+	initiator := contactOf(c.locations[d.initiator])
+	if !initiator.registered(now) || !responder.registered(now) {
 		return out, dropNotRegistered
 	}
-	if !body.Accept {
+	if !accept {
 		if !d.confirmed {
 			d.failure = wire.FailureRejected
 			c.count(d.failure.String())
@@ -237,16 +231,13 @@ func (c *Core) confirm(now time.Time, r *request, loc *location, body wire.Confi
 	}
 	if !d.confirmed {
 		d.confirmed = true
-		c.count(routeKind(initiator, loc, d.relayWanted).String())
+		c.count(routeKind(initiator, responder, d.relayWanted).String())
 	}
-	if own := usable(body.Candidates, r.snap.Network(r.subject.Network)); len(own) > 0 {
-		loc.candidates = own
-	}
-	return c.route(d, initiator, loc, out), dropNone
+	return c.route(d, initiator, responder, out), dropNone
 }
 
 // route tells both sides how to reach each other.
-func (c *Core) route(d *direction, initiator, responder *location, out []Datagram) []Datagram {
+func (c *Core) route(d *direction, initiator, responder *contact, out []Datagram) []Datagram {
 	kind := routeKind(initiator, responder, d.relayWanted)
 	out = c.send(responder, "route_direction", wire.RouteDirection{
 		Echo: responder.echo, DirectionID: d.id, Kind: kind,
@@ -259,7 +250,7 @@ func (c *Core) route(d *direction, initiator, responder *location, out []Datagra
 }
 
 // describe is the direction as one side needs it.
-func (d *direction) describe(side int, viewer, peer *location) wire.Direction {
+func (d *direction) describe(side int, viewer, peer *contact) wire.Direction {
 	rules := d.rules
 	if side == sideResponder {
 		rules = policy.Mirror(rules)

@@ -31,10 +31,17 @@ const (
 	// answers retransmissions.
 	directionTTL = 5 * time.Second
 
-	// cookieWindow is the granularity of cookies: one is valid for one to two
-	// windows. Twice the window must stay below locationTTL, so that a captured
-	// registration with its cookie is worthless once its replay state is gone.
-	cookieWindow = 20 * time.Second
+	// cookieTTL is how long a cookie counts. It must stay below locationTTL, so
+	// that a captured registration with its cookie is worthless once its replay
+	// state is gone. cookieSkew is by how much the clock of the replica that made
+	// a cookie may be ahead.
+	cookieTTL  = 40 * time.Second
+	cookieSkew = 5 * time.Second
+
+	// challengeAgain is the least time between two challenges to a device at its
+	// known address. A device answers few of them, and all that it has under way
+	// would get one.
+	challengeAgain = 150 * time.Millisecond
 
 	// peeringTTL is told to devices as the time for which a direction may be
 	// used to begin a handshake, so that tunnels come back without the cloud.
@@ -54,4 +61,51 @@ const (
 
 	// expireInterval is how often the server looks for what has ended.
 	expireInterval = time.Second
+
+	// maxPeers bounds the other replicas that one talks to; those beyond it, by
+	// name, are not linked.
+	maxPeers = 256
+	// owners is how many replicas of the highest rendezvous hash may own a
+	// location: the first one that answers acts, the next one has a copy.
+	owners = 3
+	// maxHops is how often a datagram is forwarded while replicas see different
+	// members; then it is handled where it is.
+	maxHops = 3
+
+	// tickInterval is how often a core with peers must hear the time. Between
+	// events further apart than pauseLimit the process has been stopped: others
+	// may have acted for it.
+	tickInterval = 5 * time.Millisecond
+	pauseLimit   = 250 * time.Millisecond
+
+	// hedgeAfter is how long a datagram waits for its acknowledgement by another
+	// replica before the next one gets it, at most maxTries times.
+	hedgeAfter = 20 * time.Millisecond
+	maxTries   = 3
+	// maxUnacknowledged bounds the datagrams that wait so for one replica; beyond
+	// it the next one gets them at once.
+	maxUnacknowledged = 4096
+
+	// pingInterval is how often each peer hears of this replica at least, and
+	// peerSilence after how long without a word a peer counts as gone.
+	pingInterval = 200 * time.Millisecond
+	peerSilence  = 750 * time.Millisecond
+
+	// fetchTimeout bounds the wait for other replicas' answers about a location,
+	// lookupHedge the wait for a better one than is there.
+	fetchTimeout = 50 * time.Millisecond
+	lookupHedge  = 20 * time.Millisecond
+	// maxFetches bounds the questions under way and maxParked the requests that
+	// wait for the answer to one of them; beyond it requests are dropped, and
+	// repeated by the devices.
+	maxFetches = 8192
+	maxParked  = 16
+
+	// linkPatience is how long a starting replica waits for links with the ready
+	// ones before it serves without.
+	linkPatience = 3 * time.Second
+
+	// pushBatch is how many locations are looked at in one step when owners have
+	// changed; the next step follows when the peers have acknowledged it.
+	pushBatch = 512
 )

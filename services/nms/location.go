@@ -12,9 +12,9 @@ import (
 	"github.com/cyphonic/cyphonic/services/replica"
 )
 
-// location is where one device is now and what is needed to speak to it. All
-// fields are under the mutex of the core.
-type location struct {
+// contact is where one device is and what is needed to speak to it: what one
+// replica tells another one that wants to reach the device.
+type contact struct {
 	subject     *replica.Subject
 	nodeID      identity.NodeID
 	assurance   identity.Assurance
@@ -23,20 +23,61 @@ type location struct {
 	addr       netip.AddrPort // observed source; the zero AddrPort after logout
 	nated      bool           // addr is none of the device's own addresses
 	candidates []netip.AddrPort
-	tag        uint32    // the device's receiver tag
-	echo       uint64    // of the latest registration
-	policy     uint64    // version that the device was told last
-	announced  time.Time // when it was told without having asked
-	keys       identity.SignalKeys
+	gateway    string // the replica at which the device's datagrams arrive
+	tag        uint32 // the device's receiver tag
+	echo       uint64 // of the latest registration
+	policy     uint64 // version that the device was told last
+	sessionKey [32]byte
+	keys       identity.SignalKeys // of sessionKey, if keyed
+	keyed      bool
 	lastSeen   time.Time
+	stamp      stamp // of the datagram that the contact is from
+}
 
+// stamp orders what a device has sent, whichever replica has received it: a
+// device counts on from one login to the next.
+type stamp struct {
+	notAfter int64 // of the ticket, seconds since 1970
+	counter  uint64
+}
+
+func (s stamp) after(o stamp) bool {
+	return s.notAfter > o.notAfter || s.notAfter == o.notAfter && s.counter > o.counter
+}
+
+// location is a contact with the replay state, at its owner or as a copy. All
+// fields are under the mutex of the core.
+type location struct {
+	contact
+	announced  time.Time // when the device was told of a policy version without having asked
+	challenged time.Time // when the device was asked to show that it is still where it was
 	logins     []*login
 	requests   *rate.Limiter
 	directions int // under way, as initiator
+
+	acting string    // the replica that decides what is fresh
+	epoch  uint64    // how often that has changed; the higher one is right
+	sure   time.Time // when this replica last knew that nobody else decides, if it is the acting one; zero: never
+	doubt  time.Time // not zero: who acted before may have seen more; the device must show that it is there since then
+	copies []holder
+	latest seen
+}
+
+// seen is the latest datagram of a device.
+type seen struct {
+	login   [8]byte // name of the login
+	counter uint64
+}
+
+// holder is a replica that has a complete copy, if it has not come or gone since.
+type holder struct {
+	name string
+	link uint64
 }
 
 // login is one ticket of a device with the counters seen under it.
 type login struct {
+	name       [8]byte // the beginning of the SHA-256 of the session key
 	nodeID     identity.NodeID
 	sessionKey [32]byte
 	notAfter   time.Time
@@ -47,8 +88,16 @@ func newLocation() *location {
 	return &location{requests: rate.NewLimiter(requestsPerSecond, requestBurst)}
 }
 
-func (l *location) registered(now time.Time) bool {
+func (l *contact) registered(now time.Time) bool {
 	return l != nil && l.addr.IsValid() && now.Sub(l.lastSeen) < locationTTL
+}
+
+// contactOf is the contact of a location that may be nil.
+func contactOf(l *location) *contact {
+	if l == nil {
+		return nil
+	}
+	return &l.contact
 }
 
 // login finds the replay state of a ticket. known is false for a ticket that
@@ -75,7 +124,7 @@ func (l *location) login(t *identity.Ticket) (state *login, stale bool) {
 // oldest one makes room: its tickets are older than the newest and so refused
 // from now on.
 func (l *location) addLogin(t *identity.Ticket) *login {
-	state := &login{nodeID: t.NodeID, sessionKey: t.SessionKey, notAfter: t.NotAfter}
+	state := &login{name: loginName(t.SessionKey), nodeID: t.NodeID, sessionKey: t.SessionKey, notAfter: t.NotAfter}
 	if len(l.logins) == maxLogins {
 		l.logins = slices.Delete(l.logins, 0, 1)
 	}
@@ -113,7 +162,7 @@ func usable(candidates []netip.AddrPort, network *replica.Network) []netip.AddrP
 // the address that the NMS observed, the peer's own addresses of that family,
 // those of the other family. Behind the same NAT the own addresses come first,
 // because not every NAT carries packets between two of its inner hosts.
-func candidatesFor(viewer, peer *location) []netip.AddrPort {
+func candidatesFor(viewer, peer *contact) []netip.AddrPort {
 	observed := peer.addr
 	var same, other []netip.AddrPort
 	for _, c := range peer.candidates {
@@ -136,7 +185,7 @@ func candidatesFor(viewer, peer *location) []netip.AddrPort {
 }
 
 // families reports which address families a device can be reached by.
-func (l *location) families() (v4, v6 bool) {
+func (l *contact) families() (v4, v6 bool) {
 	v4, v6 = l.addr.Addr().Is4(), l.addr.Addr().Is6()
 	for _, c := range l.candidates {
 		v4, v6 = v4 || c.Addr().Is4(), v6 || c.Addr().Is6()
@@ -145,7 +194,7 @@ func (l *location) families() (v4, v6 bool) {
 }
 
 // routeKind chooses how two devices are expected to reach each other.
-func routeKind(a, b *location, relayWanted bool) wire.RouteKind {
+func routeKind(a, b *contact, relayWanted bool) wire.RouteKind {
 	a4, a6 := a.families()
 	b4, b6 := b.families()
 	switch {
@@ -169,7 +218,7 @@ type Location struct {
 	LastSeen   time.Time      `json:"lastSeen"`
 }
 
-func (l *location) view() Location {
+func (l *contact) view() Location {
 	v := Location{
 		FQDN: l.subject.FQDN, NodeID: l.nodeID.String(), Network: l.subject.Network,
 		Observed: l.addr, NATed: l.nated, Candidates: []string{}, LastSeen: l.lastSeen.UTC(),

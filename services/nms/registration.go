@@ -11,26 +11,33 @@ import (
 )
 
 // register records where a device is. loc is nil, of an earlier key of the
-// device, or its present location.
-func (c *Core) register(now time.Time, r *request, loc *location, body wire.Registration, out []Datagram) ([]Datagram, dropReason) {
+// device, or its present location. changed says that copies must be made anew.
+func (c *Core) register(
+	now time.Time, r *request, loc *location, body wire.Registration, out []Datagram,
+) (_ []Datagram, changed bool, _ dropReason) {
 	if loc == nil || !bytes.Equal(loc.certificate, body.Certificate) {
 		if !certifies(body.Certificate, r.ticket, now) {
-			return out, dropCertificate
+			return out, false, dropCertificate
 		}
 	}
 	if loc == nil {
 		if len(c.locations) >= maxLocations {
-			return out, dropTableFull
+			return out, false, dropTableFull
 		}
 		loc = newLocation()
-		loc.addLogin(r.ticket).window.mark(r.counter)
+		loc.acting, loc.epoch, loc.sure = c.name, 1, now
+		state := loc.addLogin(r.ticket)
+		state.window.shut(r.counter)
+		loc.latest = seen{state.name, r.counter}
 		c.locations[r.subject.UID] = loc
 		c.metrics.locations.Set(float64(len(c.locations)))
 	}
 	moved := loc.addr != r.src
+	before := loc.contact
 	loc.subject, loc.nodeID, loc.assurance = r.subject, r.ticket.NodeID, r.ticket.Assurance
 	loc.certificate = body.Certificate
-	loc.addr, loc.tag, loc.echo, loc.keys, loc.lastSeen = r.src, r.tag, body.Echo, r.keys, now
+	loc.addr, loc.tag, loc.echo, loc.lastSeen = r.src, r.tag, body.Echo, now
+	loc.keys, loc.keyed, loc.sessionKey, loc.gateway, loc.stamp = r.keys, true, r.ticket.SessionKey, r.gateway, r.stamp()
 	loc.nated = !slices.ContainsFunc(body.Candidates, func(a netip.AddrPort) bool {
 		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) == r.src
 	})
@@ -38,7 +45,9 @@ func (c *Core) register(now time.Time, r *request, loc *location, body wire.Regi
 	c.log.Debug("registration", "fqdn", r.subject.FQDN, "node", loc.nodeID.Short(), "observed", r.src,
 		"nated", loc.nated, "candidates", loc.candidates, "moved", moved)
 	loc.policy = r.snap.PolicyVersion(r.subject.Network)
-	return c.reply(r, "registration_ack", loc.ack(body.Echo), out), dropNone
+	changed = moved || before.tag != loc.tag || before.nodeID != loc.nodeID || before.sessionKey != loc.sessionKey ||
+		!bytes.Equal(before.certificate, loc.certificate) || !slices.Equal(before.candidates, loc.candidates)
+	return c.reply(r, "registration_ack", loc.ack(body.Echo), out), changed, dropNone
 }
 
 // certifies reports whether a certificate belongs to the ticket. Its signature
@@ -53,8 +62,10 @@ func certifies(raw []byte, t *identity.Ticket, now time.Time) bool {
 
 // logout makes a device unreachable. Its replay state stays until the location
 // ends, so that an earlier registration cannot be replayed.
-func (c *Core) logout(now time.Time, loc *location, out []Datagram) ([]Datagram, dropReason) {
+func (c *Core) logout(now time.Time, loc *location) {
 	c.log.Debug("logout", "fqdn", loc.subject.FQDN, "node", loc.nodeID.Short(), "observed", loc.addr)
 	loc.addr, loc.lastSeen = netip.AddrPort{}, now
-	return out, dropNone
 }
+
+// stamp orders the request among all that its device sends.
+func (r *request) stamp() stamp { return stamp{r.ticket.NotAfter.Unix(), r.counter} }

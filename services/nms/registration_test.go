@@ -83,7 +83,7 @@ func TestANewSourceAddressTakesEffectOnlyWithItsCookie(t *testing.T) {
 	if ack := d.register(); ack.Observed != d.src {
 		t.Errorf("observed %v after the move", ack.Observed)
 	}
-	w.now = w.now.Add(2 * cookieWindow)
+	w.now = w.now.Add(cookieTTL + time.Second)
 	d.src = netip.MustParseAddrPort("192.0.2.9:2")
 	if _, ok := d.send(d.registration())[0].body.(wire.Challenge); !ok {
 		t.Error("an old cookie is accepted")
@@ -323,7 +323,7 @@ func TestACertificateMustBeTheTickets(t *testing.T) {
 		w.core.metrics.drops.Reset()
 		body := d.registration()
 		body.Certificate = certificate
-		d.cookie = w.core.cookies.make(d.ticket.NodeID, d.src, w.now)
+		d.cookie = w.core.cookies.make(w.contents.Ticket, d.ticket.NodeID, d.src, w.now)
 		w.mustDrop(name, d.src, d.datagram(body), dropCertificate)
 	}
 }
@@ -333,10 +333,10 @@ func TestAFullTableRefusesNewDevicesOnly(t *testing.T) {
 	d := w.node("viewer", 2, "198.51.100.5:4000")
 	d.register()
 	for i := range maxLocations - 1 {
-		w.core.locations[fmt.Sprint(i)] = &location{subject: d.subject, lastSeen: w.now}
+		w.core.locations[fmt.Sprint(i)] = &location{contact: contact{subject: d.subject, lastSeen: w.now}}
 	}
 	other := w.node("cam1", 3, "198.51.100.6:4000")
-	other.cookie = w.core.cookies.make(other.ticket.NodeID, other.src, w.now)
+	other.cookie = w.core.cookies.make(w.contents.Ticket, other.ticket.NodeID, other.src, w.now)
 	w.mustDrop("a new device", other.src, other.datagram(other.registration()), dropTableFull)
 	d.register()
 }

@@ -39,3 +39,36 @@ func (w *replayWindow) mark(c uint64) {
 	}
 	w.bits[c%replayBits/64] |= 1 << (c % 64)
 }
+
+// shut takes a counter and all that are below it as seen.
+func (w *replayWindow) shut(c uint64) {
+	if !w.used || c > w.top {
+		w.used, w.top = true, c
+	}
+	for i := range w.bits {
+		w.bits[i] = ^uint64(0)
+	}
+}
+
+// merge takes what another window has seen as seen.
+func (w *replayWindow) merge(o replayWindow) {
+	if !o.used {
+		return
+	}
+	if !w.used || o.top > w.top {
+		*w, o = o, *w
+	}
+	if !o.used {
+		return
+	}
+	for i := range uint64(replayBits) {
+		// o has seen all counters that are too old for it; those that w can still tell apart are marked.
+		c := w.top - i
+		if c > w.top {
+			return // below 0
+		}
+		if c <= o.top && !o.fresh(c) {
+			w.bits[c%replayBits/64] |= 1 << (c % 64)
+		}
+	}
+}

@@ -20,7 +20,12 @@ func TestServerAnswersAndEnds(t *testing.T) {
 	w := newWorld(t)
 	d := w.node("viewer", 2, "198.51.100.5:4000")
 	near, far := udp.NewFakePair(d.src, netip.MustParseAddrPort("203.0.113.1:7442"))
-	s := NewServer(w.core, far, func() time.Time { return w.now }, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := NewServer(ServerOptions{
+		Core: w.core, Conn: far, Now: func() time.Time { return w.now }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

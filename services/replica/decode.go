@@ -3,41 +3,15 @@ package replica
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 )
-
-// state is the decoded content of etcd, by key. It is owned by the goroutine
-// that watches.
-type state struct {
-	revision int64
-	subjects map[Ref]*Subject
-	networks map[string]*Network
-	services map[string]namedService
-	policies map[string]*api.AccessPolicy
-	enrolled map[Ref]Enrolled
-	keys     map[keyspace.Purpose]map[uint32]keyspace.KeyRecord
-}
-
-type namedService struct {
-	service string // as, nms, trs, manager
-	Service
-}
-
-func newState() *state {
-	return &state{
-		subjects: make(map[Ref]*Subject),
-		networks: make(map[string]*Network),
-		services: make(map[string]namedService),
-		policies: make(map[string]*api.AccessPolicy),
-		enrolled: make(map[Ref]Enrolled),
-		keys:     make(map[keyspace.Purpose]map[uint32]keyspace.KeyRecord),
-	}
-}
 
 // put takes over one key. An undecodable value removes what the key meant
 // before: a device must not keep rights that nobody can read any more.
@@ -52,14 +26,14 @@ func (s *state) put(key string, value []byte) error {
 
 func (s *state) decode(key string, value []byte) error {
 	if plural, name, ok := keyspace.ParseResource(key); ok {
-		return s.decodeResource(Ref{plural, name}, value)
+		return s.decodeResource(s.ref(plural, name), value)
 	}
 	if plural, name, ok := keyspace.ParseEnrolled(key); ok {
 		r, err := keyspace.Decode[keyspace.EnrolledRecord](value)
 		if err != nil {
 			return err
 		}
-		s.enrolled[Ref{plural, name}] = Enrolled{UID: r.UID, Public: devicePublic(r)}
+		s.addEnrolled(s.ref(plural, name), Enrolled{UID: r.UID, Public: devicePublic(r)})
 		return nil
 	}
 	if purpose, id, ok := keyspace.ParseKey(key); ok {
@@ -85,19 +59,20 @@ func devicePublic(r keyspace.EnrolledRecord) identity.DevicePublic {
 // remove forgets one key.
 func (s *state) remove(key string) {
 	if plural, name, ok := keyspace.ParseResource(key); ok {
-		delete(s.subjects, Ref{plural, name})
+		s.setSubject(Ref{plural, name}, nil)
 		switch plural {
 		case keyspace.Networks:
-			delete(s.networks, name)
+			s.networks.remove(name)
 		case keyspace.CloudServices:
 			delete(s.services, name)
+			s.changedServices = true
 		case keyspace.AccessPolicies:
-			delete(s.policies, name)
+			s.setPolicy(name, nil)
 		}
 		return
 	}
 	if plural, name, ok := keyspace.ParseEnrolled(key); ok {
-		delete(s.enrolled, Ref{plural, name})
+		s.setEnrolled(Ref{plural, name}, nil)
 		return
 	}
 	if purpose, id, ok := keyspace.ParseKey(key); ok {
@@ -108,7 +83,7 @@ func (s *state) remove(key string) {
 func (s *state) decodeResource(ref Ref, value []byte) error {
 	switch ref.Plural {
 	case keyspace.Networks:
-		return s.decodeNetwork(value)
+		return s.decodeNetwork(ref.Name, value)
 	case keyspace.Nodes:
 		return s.decodeNode(ref, value)
 	case keyspace.Adapters:
@@ -122,17 +97,17 @@ func (s *state) decodeResource(ref Ref, value []byte) error {
 		if err := json.Unmarshal(value, p); err != nil {
 			return err
 		}
-		s.policies[ref.Name] = p
+		s.setPolicy(ref.Name, p)
 	}
 	return nil
 }
 
-func (s *state) decodeNetwork(value []byte) error {
+func (s *state) decodeNetwork(name string, value []byte) error {
 	var r api.Network
 	if err := json.Unmarshal(value, &r); err != nil {
 		return err
 	}
-	n := &Network{Name: r.Metadata.Name, Domain: CanonicalName(r.Spec.Domain)}
+	n := &Network{Name: name, Domain: CanonicalName(r.Spec.Domain)}
 	var err error
 	if n.IPv4Prefix, err = parsePrefix(r.Spec.Ipv4Prefix); err != nil {
 		return err
@@ -140,7 +115,7 @@ func (s *state) decodeNetwork(value []byte) error {
 	if n.IPv6Prefix, err = parsePrefix(r.Spec.Ipv6Prefix); err != nil {
 		return err
 	}
-	s.networks[n.Name] = n
+	s.networks.put(n)
 	return nil
 }
 
@@ -205,8 +180,57 @@ func (s *state) addSubject(subject *Subject, ipv4, ipv6 string) error {
 	if subject.IPv6, err = parseAddr(ipv6); err != nil {
 		return err
 	}
-	s.subjects[subject.Ref] = subject
+	s.setSubject(subject.Ref, s.shared(subject))
 	return nil
+}
+
+// ref names a device without keeping the whole key in memory.
+func (s *state) ref(plural, name string) Ref {
+	return Ref{s.texts.text(plural), strings.Clone(name)}
+}
+
+// shared lets a new subject share what it has in common with others, and is the one of the list before if nothing has
+// changed since.
+func (s *state) shared(subject *Subject) *Subject {
+	subject.Network, subject.Adapter = s.texts.text(subject.Network), s.texts.text(subject.Adapter)
+	subject.Labels = s.texts.set(subject.Labels)
+	if e, ok := s.enrolled.get(subject.Ref); ok {
+		subject.Ref = e.Ref
+		if subject.UID == e.UID {
+			subject.UID = e.UID
+		}
+	}
+	if s.previous == nil {
+		return subject
+	}
+	if old, ok := s.previous.byRef.get(subject.Ref); ok && old.equal(subject) {
+		return old
+	}
+	return subject
+}
+
+// equal reports whether two subjects of one name are the same.
+func (s *Subject) equal(o *Subject) bool {
+	return s.UID == o.UID && s.Network == o.Network && s.FQDN == o.FQDN && s.IPv4 == o.IPv4 && s.IPv6 == o.IPv6 &&
+		maps.Equal(s.Labels, o.Labels) && s.Disabled == o.Disabled && s.PasswordHash == o.PasswordHash &&
+		s.Adapter == o.Adapter && s.Assurance == o.Assurance
+}
+
+// addEnrolled takes over the key of a device in the same way.
+func (s *state) addEnrolled(ref Ref, e Enrolled) {
+	if subject, ok := s.byRef.get(ref); ok {
+		ref = subject.Ref
+		if subject.UID == e.UID {
+			e.UID = subject.UID
+		}
+	}
+	if s.previous != nil {
+		if old, ok := s.previous.enrolled.get(ref); ok && old.Enrolled == e {
+			s.setEnrolled(ref, old)
+			return
+		}
+	}
+	s.setEnrolled(ref, &enrolment{Ref: ref, Enrolled: e})
 }
 
 // Default ports of the cloud services.
@@ -250,7 +274,7 @@ func (s *state) decodeCloudService(name string, value []byte) error {
 	if ipv6.IsValid() {
 		svc.IPv6 = netip.AddrPortFrom(ipv6, port)
 	}
-	s.services[name] = svc
+	s.services[name], s.changedServices = svc, true
 	return nil
 }
 
@@ -269,33 +293,14 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return netip.ParsePrefix(text)
 }
 
-// snapshot indexes the state as it stands at the time now, which decides which
-// of the keys seals.
+// snapshot returns the state as it stands at the time now, which decides which
+// of the keys seals. The errors name the resources that were left out.
 func (s *state) snapshot(now time.Time) (*Snapshot, []error) {
-	c := Contents{
-		Revision: s.revision,
-		Services: make(map[string][]Service),
-		Enrolled: make(map[Ref]Enrolled, len(s.enrolled)),
-		Ticket:   s.keyring(keyspace.PurposeTicket, now),
-		Relay:    s.keyring(keyspace.PurposeRelay, now),
-		Access:   s.keyring(keyspace.PurposeAccess, now),
-	}
-	for _, subject := range s.subjects {
-		c.Subjects = append(c.Subjects, subject)
-	}
-	for _, n := range s.networks {
-		c.Networks = append(c.Networks, n)
-	}
-	for _, p := range s.policies {
-		c.Policies = append(c.Policies, p)
-	}
-	for _, svc := range s.services {
-		c.Services[svc.service] = append(c.Services[svc.service], svc.Service)
-	}
-	for ref, e := range s.enrolled {
-		c.Enrolled[ref] = e
-	}
-	return NewSnapshot(c)
+	return s.freeze(rings{
+		ticket: s.keyring(keyspace.PurposeTicket, now),
+		relay:  s.keyring(keyspace.PurposeRelay, now),
+		access: s.keyring(keyspace.PurposeAccess, now),
+	})
 }
 
 func (s *state) keyring(p keyspace.Purpose, now time.Time) identity.Keyring {

@@ -43,3 +43,38 @@ const (
 	// rotation interval plus the longest life of anything sealed (24 h).
 	keyRetention = 72 * time.Hour
 )
+
+// Bounds and intervals of what is followed and of leased records.
+const (
+	// followRetryMax bounds the back-off of a watch, leaseRetryMax that of a leased record: less than half its TTL.
+	followRetryMax = 2 * time.Second
+	leaseRetryMax  = time.Second
+
+	// checkInterval is how often a watch asks whether etcd answers and its watch is heard of, checkTimeout how long it
+	// waits for either, askAgain how often it asks again, another member, if there is no answer.
+	checkInterval = 2 * time.Second
+	checkTimeout  = time.Second
+	askAgain      = 2
+
+	// registrationTTL is how long the record of a replica that was killed stays.
+	registrationTTL = 5 * time.Second
+	// minLease is the shortest TTL that etcd grants with its default election timeout.
+	minLease = 2 * time.Second
+	// revokeTimeout bounds the removal of a leased record at the end.
+	revokeTimeout = 2 * time.Second
+	// loadInterval is the shortest time between two writes of a record that only tell a new load.
+	loadInterval = time.Second
+
+	// maxMembers bounds the replicas that are known; more are left out and counted.
+	maxMembers = 2000
+	// maxDrains bounds the requests to drain that are known.
+	maxDrains = 2000
+)
+
+// Bounds of what the state keeps besides the desired state itself.
+const (
+	// maxInterned bounds the texts and the sets of labels that devices share; when it is reached sharing begins anew.
+	maxInterned = 65_536
+	// maxReplaced is of how many networks the policies are compiled one by one; of more, all are.
+	maxReplaced = 8
+)

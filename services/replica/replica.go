@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,9 +51,19 @@ type Replica struct {
 
 	// owned by the goroutine that watches
 	published time.Time
+	pending   bool // there are changes to publish when the timer fires
+
+	// owned by the goroutine that follows the members
+	drains map[string]int64 // requests to drain, by key: the revision
+
+	registered    chan struct{} // of size 1: there is a new registration
+	registering   sync.Mutex
+	registrations []*Registration // under registering
 
 	// atomic
-	current atomic.Pointer[publication]
+	current  atomic.Pointer[publication]
+	members  atomic.Pointer[gathering]
+	follower atomic.Pointer[follower] // of the desired state
 }
 
 // publication is a snapshot and a channel that is closed when it is replaced.
@@ -70,7 +81,9 @@ func New(o Options) (*Replica, error) {
 	r := &Replica{
 		client: o.Client, log: o.Log, rand: o.Rand, now: o.Now, metrics: m,
 		syncs: rate.NewLimiter(syncsPerSecond, syncBurst), ready: make(chan struct{}),
+		drains: make(map[string]int64), registered: make(chan struct{}, 1),
 	}
+	r.members.Store(&gathering{membership: new(Membership), replaced: make(chan struct{})})
 	empty, _ := NewSnapshot(Contents{})
 	r.current.Store(&publication{snapshot: empty, replaced: make(chan struct{})})
 	return r, nil
@@ -86,79 +99,52 @@ func (r *Replica) Ready() <-chan struct{} { return r.ready }
 // logged and tried again; the last snapshot stays meanwhile.
 func (r *Replica) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { r.follow(ctx); return nil })
+	group.Go(func() error { r.followState(ctx); return nil })
+	group.Go(func() error { r.followMembers(ctx); return nil })
 	group.Go(func() error { r.keepKeys(ctx); return nil })
+	group.Go(func() error { return r.keepRegistrations(ctx) })
 	return group.Wait()
 }
 
-// follow lists and watches again and again, with a growing delay after failures.
-func (r *Replica) follow(ctx context.Context) {
-	delay := retryMin
-	for ctx.Err() == nil {
-		start := r.now()
-		err := r.listAndWatch(ctx)
-		r.metrics.connected.Set(0)
-		if ctx.Err() != nil {
-			return
-		}
-		if r.now().Sub(start) > retryMax {
-			delay = retryMin
-		}
-		r.log.Warn("watch of etcd ended, trying again", "error", err, "delay", delay)
-		if !sleep(ctx, delay) {
-			return
-		}
-		delay = min(2*delay, retryMax)
+// followState follows the desired state until ctx ends.
+func (r *Replica) followState(ctx context.Context) {
+	timer := time.NewTimer(keyCheckInterval)
+	defer timer.Stop()
+	var live, next *state
+	w := &follower{
+		client: r.client, prefixes: []string{keyspace.Root}, log: r.log, connected: r.metrics.connect, timer: timer,
+		begin: func(revision int64) {
+			next = newState()
+			next.revision, next.previous = revision, live
+		},
+		listed: func(items []Item) {
+			for _, item := range items {
+				r.put(next, item.Key, item.Value)
+			}
+		},
+		end: func() {
+			next.previous, live, next = nil, next, nil
+			r.publish(live, timer)
+		},
+		changed: func(u Update) {
+			live.revision = u.Revision
+			for _, key := range u.Deletes {
+				live.remove(key)
+			}
+			for _, item := range u.Puts {
+				r.put(live, item.Key, item.Value)
+			}
+			r.publishSoon(live, timer)
+		},
+		// Published even without changes now and then, also while etcd is away: which key seals depends on the time.
+		due: func() {
+			if live != nil {
+				r.publish(live, timer)
+			}
+		},
 	}
-}
-
-// listAndWatch reads everything at one revision, publishes it and then applies
-// the changes that follow.
-func (r *Replica) listAndWatch(ctx context.Context) error {
-	s, err := r.list(ctx)
-	if err != nil {
-		return fmt.Errorf("list: %w", err)
-	}
-	r.publish(s)
-	r.metrics.connected.Set(1)
-
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	defer cancel()
-	events := r.client.Watch(ctx, keyspace.Root, clientv3.WithPrefix(),
-		clientv3.WithRev(s.revision+1), clientv3.WithProgressNotify())
-	return r.apply(ctx, s, events)
-}
-
-// list reads all keys page by page at the revision of the first page.
-func (r *Replica) list(ctx context.Context) (*state, error) {
-	s := newState()
-	key, end := keyspace.Root, clientv3.GetPrefixRangeEnd(keyspace.Root)
-	for {
-		options := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(listPage)}
-		if s.revision != 0 {
-			options = append(options, clientv3.WithRev(s.revision))
-		}
-		page, err := r.get(ctx, key, options)
-		if err != nil {
-			return nil, err
-		}
-		if s.revision == 0 {
-			s.revision = page.Header.Revision
-		}
-		for _, kv := range page.Kvs {
-			r.put(s, string(kv.Key), kv.Value)
-		}
-		if !page.More {
-			return s, nil
-		}
-		key = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
-	}
-}
-
-func (r *Replica) get(ctx context.Context, key string, options []clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	return r.client.Get(ctx, key, options...)
+	r.follower.Store(w)
+	w.run(ctx)
 }
 
 func (r *Replica) put(s *state, key string, value []byte) {
@@ -168,76 +154,35 @@ func (r *Replica) put(s *state, key string, value []byte) {
 	}
 }
 
-// apply follows the watch until it ends. Changes that arrive together are
-// published together, at most every publishInterval.
-func (r *Replica) apply(ctx context.Context, s *state, events clientv3.WatchChan) error {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	pending := false
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case response, ok := <-events:
-			if !ok {
-				return errors.New("watch closed")
-			}
-			if err := response.Err(); err != nil {
-				return err
-			}
-			if marked(response) {
-				continue
-			}
-			r.applyEvents(s, response)
-			if wait := publishInterval - r.now().Sub(r.published); wait > 0 && wait <= publishInterval {
-				if !pending {
-					timer.Reset(wait)
-				}
-				pending = true
-				continue
-			}
-		case <-timer.C:
-		}
-		// Published even without changes now and then: which key seals depends
-		// on the time.
-		pending = false
-		r.publish(s)
-		timer.Reset(keyCheckInterval)
+// publishSoon publishes at once if nothing has been for a while. Changes that stream in are published together, every
+// publishInterval.
+func (r *Replica) publishSoon(s *state, timer *time.Timer) {
+	if r.pending {
+		return
 	}
+	wait := publishInterval - r.now().Sub(r.published)
+	if wait <= 0 || wait > publishInterval {
+		r.publish(s, timer)
+		return
+	}
+	r.pending = true
+	timer.Reset(wait)
 }
 
-// marked says that a response tells nothing but that a manager asked its own
-// watch how far it is.
-func marked(response clientv3.WatchResponse) bool {
-	for _, e := range response.Events {
-		if string(e.Kv.Key) != keyspace.ResourcesMark {
-			return false
-		}
-	}
-	return len(response.Events) > 0
-}
-
-func (r *Replica) applyEvents(s *state, response clientv3.WatchResponse) {
-	for _, e := range response.Events {
-		if e.Type == clientv3.EventTypeDelete {
-			s.remove(string(e.Kv.Key))
-			continue
-		}
-		r.put(s, string(e.Kv.Key), e.Kv.Value)
-	}
-	s.revision = max(s.revision, response.Header.Revision)
-}
-
-func (r *Replica) publish(s *state) {
+// publish makes what has changed the newest snapshot.
+func (r *Replica) publish(s *state, timer *time.Timer) {
+	start := time.Now()
 	snapshot, errs := s.snapshot(r.now())
 	for _, err := range errs {
 		r.log.Error("resource left out", "error", err)
 	}
-	r.published = r.now()
+	r.published, r.pending = r.now(), false
+	timer.Reset(keyCheckInterval)
 	r.metrics.revision.Set(float64(s.revision))
-	r.metrics.subjects.Set(float64(len(s.subjects)))
+	r.metrics.subjects.Set(float64(s.byRef.size))
 	old := r.current.Swap(&publication{snapshot: snapshot, replaced: make(chan struct{})})
 	close(old.replaced)
+	r.metrics.publish.Observe(time.Since(start).Seconds())
 	select {
 	case <-r.ready:
 	default:
@@ -270,9 +215,10 @@ func (r *Replica) wait(ctx context.Context, revision int64) error {
 		if p.snapshot.revision >= revision {
 			return nil
 		}
-		// The watch's stream is chosen by the metadata of its context. A request
-		// that is lost or comes too early is repeated.
-		_ = r.client.RequestProgress(clientv3.WithRequireLeader(ctx))
+		// A request that is lost or comes too early is repeated.
+		if w := r.follower.Load(); w != nil {
+			w.progress(ctx)
+		}
 		again := time.NewTimer(progressInterval)
 		select {
 		case <-p.replaced:

@@ -82,72 +82,41 @@ type Contents struct {
 }
 
 // Snapshot is the desired state and the shared keys at one revision, with the
-// indexes that services need. It is immutable and safe for concurrent use.
+// indexes that services need. It is immutable and safe for concurrent use, and
+// shares what did not change with the snapshots before and after it.
 type Snapshot struct {
+	indexes
 	revision int64
 	policies *policy.Set
 	services map[string][]Service
-	networks map[string]*Network
-	enrolled map[Ref]Enrolled
-	byUID    map[string]*Subject
-	byRef    map[Ref]*Subject
-	byFQDN   map[nameKey]*Subject
-	byAddr   map[addrKey]*Subject
-	versions map[string]uint64 // of the policy, by network
-	version  uint64            // of them all
+	version  uint64 // of the policies of all networks
 
 	ticket, relay, access identity.Keyring
-}
-
-type nameKey struct{ network, fqdn string }
-
-type addrKey struct {
-	network string
-	addr    netip.Addr
 }
 
 // NewSnapshot indexes contents, which must not be changed afterwards. The
 // errors name the resources that were left out.
 func NewSnapshot(c Contents) (*Snapshot, []error) {
-	policies, errs := policy.Compile(c.Policies)
-	s := &Snapshot{
-		revision: c.Revision,
-		policies: policies,
-		services: make(map[string][]Service, len(c.Services)),
-		networks: make(map[string]*Network, len(c.Networks)),
-		enrolled: c.Enrolled,
-		byUID:    make(map[string]*Subject, len(c.Subjects)),
-		byRef:    make(map[Ref]*Subject, len(c.Subjects)),
-		byFQDN:   make(map[nameKey]*Subject, len(c.Subjects)),
-		byAddr:   make(map[addrKey]*Subject, 2*len(c.Subjects)),
-		ticket:   c.Ticket, relay: c.Relay, access: c.Access,
-	}
+	s := newState()
+	s.revision = c.Revision
 	for _, n := range c.Networks {
-		s.networks[n.Name] = n
+		s.networks.put(n)
 	}
-	for name, list := range c.Services {
+	for service, list := range c.Services {
 		sorted := slices.Clone(list)
 		slices.SortFunc(sorted, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
-		s.services[name] = sorted
+		s.view[service] = sorted
+	}
+	for ref, e := range c.Enrolled {
+		s.setEnrolled(ref, &enrolment{Ref: ref, Enrolled: e})
 	}
 	for _, subject := range c.Subjects {
-		s.index(subject)
+		s.setSubject(subject.Ref, subject)
 	}
-	s.policyVersions(c)
-	return s, errs
-}
-
-func (s *Snapshot) index(subject *Subject) {
-	s.byUID[subject.UID] = subject
-	s.byRef[subject.Ref] = subject
-	if subject.FQDN != "" {
-		s.byFQDN[nameKey{subject.Network, CanonicalName(subject.FQDN)}] = subject
+	for _, p := range c.Policies {
+		s.setPolicy(p.Metadata.Name, p)
 	}
-	for _, addr := range []netip.Addr{subject.IPv4, subject.IPv6} {
-		if addr.IsValid() {
-			s.byAddr[addrKey{subject.Network, addr}] = subject
-		}
-	}
+	return s.freeze(rings{c.Ticket, c.Relay, c.Access})
 }
 
 // CanonicalName is a domain name in the form in which names are compared:
@@ -166,34 +135,51 @@ func (s *Snapshot) Policies() *policy.Set { return s.policies }
 func (s *Snapshot) Services(service string) []Service { return s.services[service] }
 
 // Network returns the network of that name or nil.
-func (s *Snapshot) Network(name string) *Network { return s.networks[name] }
+func (s *Snapshot) Network(name string) *Network {
+	n, _ := s.networks.get(name)
+	return n
+}
 
 // Subject returns the device of that name or nil.
-func (s *Snapshot) Subject(ref Ref) *Subject { return s.byRef[ref] }
+func (s *Snapshot) Subject(ref Ref) *Subject {
+	subject, _ := s.byRef.get(ref)
+	return subject
+}
 
 // SubjectByUID returns the device whose resource has that UID or nil.
-func (s *Snapshot) SubjectByUID(uid string) *Subject { return s.byUID[uid] }
+func (s *Snapshot) SubjectByUID(uid string) *Subject {
+	subject, _ := s.byUID.get(uid)
+	return subject
+}
 
 // SubjectByFQDN returns the device of that name in a network or nil.
 func (s *Snapshot) SubjectByFQDN(network, fqdn string) *Subject {
-	return s.byFQDN[nameKey{network, CanonicalName(fqdn)}]
+	subject, _ := s.byFQDN.get(nameKey{network, CanonicalName(fqdn)})
+	return subject
 }
 
 // SubjectByAddr returns the device of that virtual address in a network or nil.
 func (s *Snapshot) SubjectByAddr(network string, addr netip.Addr) *Subject {
-	return s.byAddr[addrKey{network, addr.Unmap()}]
+	index := &s.byIPv6
+	if addr = addr.Unmap(); addr.Is4() {
+		index = &s.byIPv4
+	}
+	subject, _ := index.get(addrKey{network, addr.As16()})
+	return subject
 }
 
 // Enabled reports whether the device, and for a general node its adapter, may
 // take part; why says what stands against it.
-func (s *Snapshot) Enabled(subject *Subject) (ok bool, why string) {
+func (s *Snapshot) Enabled(subject *Subject) (ok bool, why string) { return s.enabled(subject) }
+
+func (x *indexes) enabled(subject *Subject) (ok bool, why string) {
 	if subject.Disabled {
 		return false, "it is disabled in the desired state (spec.disabled), or is being deleted"
 	}
 	if subject.Plural != keyspace.GeneralNodes {
 		return true, ""
 	}
-	adapter := s.byRef[Ref{keyspace.Adapters, subject.Adapter}]
+	adapter, _ := x.byRef.get(Ref{keyspace.Adapters, subject.Adapter})
 	if adapter == nil {
 		return false, "its adapter does not exist in the desired state"
 	}
@@ -206,7 +192,11 @@ func (s *Snapshot) Enabled(subject *Subject) (ok bool, why string) {
 // Enrolled returns the enrolled key of a device. A key enrolled for an
 // earlier resource of the same name does not count.
 func (s *Snapshot) Enrolled(subject *Subject) (identity.DevicePublic, bool) {
-	e, ok := s.enrolled[subject.Ref]
+	return s.enrolledKey(subject)
+}
+
+func (x *indexes) enrolledKey(subject *Subject) (identity.DevicePublic, bool) {
+	e, ok := x.enrolled.get(subject.Ref)
 	if !ok || e.UID != subject.UID {
 		return identity.DevicePublic{}, false
 	}

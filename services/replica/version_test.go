@@ -75,3 +75,13 @@ func TestThePolicyVersionChangesWithWhatDecidesWhoMayTalk(t *testing.T) {
 		t.Error("0 is not the version of no network")
 	}
 }
+
+// Replicas of the version before serve the same devices during an upgrade: with other versions of the policy than
+// theirs, every device would ask anew about all of its sessions whenever it changes between the two.
+func TestThePolicyVersionIsThatOfEarlierReplicas(t *testing.T) {
+	s, _ := NewSnapshot(versioned())
+	if home, work, all := s.PolicyVersion("home"), s.PolicyVersion("work"), s.Version(); home != 0xc510445f1f5813eb ||
+		work != 0xd1504202ae082db1 || all != 0x7d67eb9894dbadd7 {
+		t.Errorf("%#x %#x %#x", home, work, all)
+	}
+}

@@ -78,8 +78,9 @@ func (c *Core) attach(now time.Time, src netip.AddrPort, m wire.RelayBind, token
 		side.rememberNonce(m.Nonce)
 		c.log.Debug("relay bound", "network", token.Network, "side", token.Side, "address", src, "channel", side.channel)
 	}
-	side.lastSeen = now
+	side.lastSeen, side.lastBind = now, now
 	side.notAfter = token.NotAfter
+	side.answer(m.Nonce, token.BindKey)
 	quota := float64(token.BytesPerSecond)
 	if quota == 0 {
 		quota = defaultBytesPerSecond
@@ -93,11 +94,18 @@ func (c *Core) attach(now time.Time, src netip.AddrPort, m wire.RelayBind, token
 		PeerBound: side.peer().bound(now),
 	}.Append(nil)
 	wire.SignRelay(answer, token.BindKey)
-	return append(out, Datagram{src, answer}), dropNone
+	out = append(out, Datagram{src, answer})
+	if c.telling(now) {
+		out = append(out, c.notice(src, m.Nonce, token.BindKey))
+	}
+	return out, dropNone
 }
 
 // open makes the session of a token. code is not 0 when a bound is reached.
 func (c *Core) open(now time.Time, token *identity.RelayToken) (*session, wire.RelayErrorCode) {
+	if c.refusing {
+		return nil, wire.RelayErrorLeaving
+	}
 	if len(c.sessions) >= maxSessions {
 		return nil, wire.RelayErrorBusy
 	}
@@ -115,6 +123,9 @@ func (c *Core) open(now time.Time, token *identity.RelayToken) (*session, wire.R
 		s.sides[i] = side{session: s, index: uint8(i), moves: newBucket(movesPerSecond, moveBurst, now)}
 	}
 	c.sessions[token.Session] = s
+	if !c.leaving.IsZero() {
+		c.untold = append(c.untold, s)
+	}
 	return s, 0
 }
 

@@ -62,6 +62,9 @@ type Core struct {
 	sessions map[[16]byte]*session
 	channels map[uint32]*side
 	networks map[string]*network
+	leaving  time.Time  // since when; zero: not
+	refusing bool       // takes no new sessions
+	untold   []*session // of a TRS that leaves, those to be told next first; each session is in it once
 }
 
 // NewCore returns a core without sessions.
@@ -170,6 +173,7 @@ func (c *Core) Expire(now time.Time) {
 	}
 	c.metrics.sessions.Set(float64(len(c.sessions)))
 	c.metrics.bound.Set(float64(bound))
+	c.metrics.active.Set(float64(c.residual(now)))
 }
 
 func (c *Core) remove(s *session) {

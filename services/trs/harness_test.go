@@ -86,6 +86,10 @@ func (c *client) bind() wire.RelayBound {
 	c.w.t.Helper()
 	for range 2 {
 		out := c.w.handle(c.src, c.bindDatagram())
+		if len(out) == 2 && !c.w.core.leaving.IsZero() {
+			c.noticeOf(out[1])
+			out = out[:1]
+		}
 		if len(out) != 1 || out[0].To != c.src {
 			c.w.t.Fatalf("a bind is answered with %v", out)
 		}

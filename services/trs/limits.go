@@ -22,6 +22,8 @@ const (
 	// that a captured RelayBind cannot move a binding back. In two windows of
 	// cookies there are fewer moves than that (movesPerSecond, moveBurst).
 	nonceMemory = 64
+	// answeredMemory is the number of latest nonces of a side in which repetitions are recognised: two minutes of refreshes.
+	answeredMemory = 8
 	// movesPerSecond and moveBurst bound how often one side may move.
 	movesPerSecond = 1
 	moveBurst      = 16
@@ -36,6 +38,20 @@ const (
 	// DefaultNetworkBytesPerSecond is the quota of one network over all its
 	// sessions, both directions together.
 	DefaultNetworkBytesPerSecond = 500_000_000
+
+	// leaveSettle is the time from the beginning of leaving to the first notice, in which the NMS hears that others are
+	// to be chosen.
+	leaveSettle = 300 * time.Millisecond
+	// noticeInterval is how often notices are sent, noticeBatch the number of sessions that are told each time: a full
+	// table is told in 3.3 s, so that not all devices ask the NMS at once.
+	noticeInterval = 50 * time.Millisecond
+	noticeBatch    = 1000
+	// noticeRepeat is the least time between two notices of a session. A session without traffic is told noticesLeast
+	// times, one with traffic until it has none.
+	noticeRepeat = 500 * time.Millisecond
+	noticesLeast = 4
+	// residualAge is the time without forwarded datagrams after which a session counts as left.
+	residualAge = 2 * time.Second
 
 	// expireInterval is how often the server looks for what has ended.
 	expireInterval = time.Second

@@ -65,7 +65,9 @@ type metrics struct {
 	binds    *prometheus.CounterVec // outcome
 	packets  prometheus.Counter
 	bytes    prometheus.Counter
+	notices  prometheus.Counter
 	sessions prometheus.Gauge
+	active   prometheus.Gauge
 	bound    prometheus.Gauge
 }
 
@@ -83,6 +85,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "cyphonic_trs_forwarded_bytes_total", Help: "Bytes of UDP payload forwarded.",
 		}),
+		notices: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cyphonic_trs_leaving_notices_total", Help: "RelayError messages that tell a device to move to another relay.",
+		}),
+		active: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "cyphonic_trs_active_sessions", Help: "Relay sessions that have forwarded something in the last seconds.",
+		}),
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "cyphonic_trs_sessions", Help: "Relay sessions with at least one bound side.",
 		}),
@@ -93,7 +101,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for d := dropNone + 1; d < dropCount; d++ {
 		m.drops[d] = drops.WithLabelValues(d.String())
 	}
-	for _, c := range []prometheus.Collector{drops, m.binds, m.packets, m.bytes, m.sessions, m.bound} {
+	for _, c := range []prometheus.Collector{drops, m.binds, m.packets, m.bytes, m.notices, m.sessions, m.active, m.bound} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

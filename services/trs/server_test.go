@@ -14,7 +14,11 @@ import (
 
 	"github.com/cyphonic/cyphonic/internal/udp"
 	"github.com/cyphonic/cyphonic/internal/wire"
+	"github.com/cyphonic/cyphonic/services/replica"
 )
+
+// What leads a replica through its life takes a Server.
+var _ replica.LifecycleService = (*Server)(nil)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -34,6 +38,12 @@ func loopback(conn udp.Conn) netip.AddrPort {
 // startServer serves w.core on loopback until the test ends.
 func startServer(t testing.TB, w *world) netip.AddrPort {
 	t.Helper()
+	_, addr := serve(t, w)
+	return addr
+}
+
+func serve(t testing.TB, w *world) (*Server, netip.AddrPort) {
+	t.Helper()
 	conn := listen(t)
 	s := NewServer(w.core, conn, time.Now, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -50,7 +60,7 @@ func startServer(t testing.TB, w *world) netip.AddrPort {
 			t.Error("Run does not end")
 		}
 	})
-	return loopback(conn)
+	return s, loopback(conn)
 }
 
 // bindPair gives two sockets and binds them in the core at the present time.
@@ -127,6 +137,62 @@ func TestServerForwardsBatches(t *testing.T) {
 	}
 	for range arrived {
 		t.Error("more arrived than was sent")
+	}
+}
+
+func TestServerHandsOver(t *testing.T) {
+	w := newWorld(t, func(o *CoreOptions) { o.AllowLocal = true })
+	key := w.ring.Current.Key
+	w.ring.Current.Key = [32]byte{}
+	s, trs := serve(t, w)
+	if s.Ready() == nil {
+		t.Error("ready without a relay key")
+	}
+	w.ring.Current.Key = key
+	for end := time.Now().Add(5 * time.Second); s.Ready() != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(s.Ready())
+		}
+	}
+	a, _, connA, _ := bindPair(t, w)
+	stop := make(chan struct{})
+	sending := make(chan struct{})
+	go func() { // a session that does not move until it is told
+		defer close(sending)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+				_, _ = connA.WriteBatch([]udp.Message{{Buf: a.data(1), N: len(a.data(1)), Addr: trs}})
+			}
+		}
+	}()
+	defer func() { <-sending }()
+	short, cancel := context.WithTimeout(context.Background(), leaveSettle+500*time.Millisecond)
+	defer cancel()
+	if err := s.HandOver(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("hand-over of a session that stays: %v", err)
+	}
+	s.Refuse()
+	if n := s.Residual(); n != 1 {
+		t.Errorf("%d residual sessions", n)
+	}
+	messages := []udp.Message{{Buf: make([]byte, udp.MaxMessage)}}
+	if n, err := connA.ReadBatch(messages); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	a.src = loopback(connA)
+	datagram, _ := messages[0].Next(messages[0].Buf[:messages[0].N])
+	a.noticeOf(Datagram{To: a.src, Data: datagram})
+	close(stop)
+	long, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.HandOver(long); err != nil {
+		t.Errorf("hand-over after the session has moved: %v", err)
+	}
+	if n := s.Residual(); n != 0 {
+		t.Errorf("%d residual sessions after the hand-over", n)
 	}
 }
 

@@ -11,6 +11,20 @@ type session struct {
 	id      [16]byte
 	network *network
 	sides   [2]side
+
+	// Of a TRS that leaves: how often the sides have been told, and when again.
+	notices int
+	noticed time.Time
+}
+
+// active says whether datagrams have been forwarded a moment ago. A RelayBind alone is none.
+func (s *session) active(now time.Time) bool {
+	for i := range s.sides {
+		if side := &s.sides[i]; side.lastSeen.After(side.lastBind) && now.Sub(side.lastSeen) < residualAge {
+			return true
+		}
+	}
+	return false
 }
 
 // side is one end of a session.
@@ -20,10 +34,14 @@ type side struct {
 	channel  uint32         // 0: never bound
 	addr     netip.AddrPort // the only address that the side sends from and gets at
 	lastSeen time.Time
+	lastBind time.Time
 	notAfter time.Time // of the token
+	bindKey  [32]byte  // of the token
 	quota    bucket
 	moves    bucket
-	nonces   []uint64 // of the bindings that moved the side, oldest first
+	nonces   []uint64               // of the bindings that moved the side, oldest first
+	answered [answeredMemory]uint64 // nonces of the latest bindings, in a ring
+	latest   int                    // in answered
 }
 
 func (s *side) bound(now time.Time) bool {
@@ -39,6 +57,16 @@ func (s *side) rememberNonce(n uint64) {
 		s.nonces = slices.Delete(s.nonces, 0, 1)
 	}
 	s.nonces = append(s.nonces, n)
+}
+
+// answer notes the nonce and key of a RelayBind: what the TRS says unasked carries them. A captured one that is sent
+// again does not bring back what was before.
+func (s *side) answer(nonce uint64, bindKey [32]byte) {
+	if slices.Contains(s.answered[:], nonce) {
+		return
+	}
+	s.latest = (s.latest + 1) % answeredMemory
+	s.answered[s.latest], s.bindKey = nonce, bindKey
 }
 
 // network is what the sessions of one network share.

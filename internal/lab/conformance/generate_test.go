@@ -86,6 +86,18 @@ func (g *generator) guess(field string) (string, bool) {
 		return fmt.Sprintf("100.96.%d.%d", g.random.IntN(256), g.random.IntN(256)), true
 	case "virtualIPv6", "ipv6":
 		return fmt.Sprintf("fd96:c1f0::%x", g.random.IntN(1<<16)), true
+	case "peerAddress":
+		return pick(g, []string{"192.0.2.1", "2001:db8::1", "192.0.2.2"}), true
+	case "localAddress":
+		return pick(g, []string{"192.0.2.9", "2001:db8::9"}), true
+	case "hosts", "host":
+		return pick(g, []string{"host-a", "host-b.example.org"}), true
+	case "services", "peers":
+		return pick(g, g.names), true
+	case "communities":
+		return pick(g, []string{"64512:100", "no-export", "graceful-shutdown"}), true
+	case "largeCommunities":
+		return pick(g, []string{"64512:1:2", "4200000000:0:1"}), true
 	case "ipv4Prefix":
 		return pick(g, []string{"100.96.0.0/16", "10.0.0.0/29", "100.64.0.0/10"}), true
 	case "ipv6Prefix":

@@ -131,7 +131,7 @@ func TestEveryOperationWithstandsHostileRequests(t *testing.T) {
 }
 
 func knownNames() []string {
-	return []string{"factory", "hall-1", "viewer", "cam1", "cam2", "editor", "viewer-role", "token-1", "source-1", "policy-1"}
+	return []string{"factory", "hall-1", "viewer", "cam1", "cam2", "editor", "viewer-role", "token-1", "source-1", "policy-1", "nms-service", "router-1"}
 }
 
 // populate makes resources that references can meet.
@@ -141,6 +141,9 @@ func (a *attacker) populate(t *testing.T) {
 		`{"apiVersion":"cyphonic/v1","kind":"Network","metadata":{"name":"factory"},"spec":{"ipv4Prefix":"100.96.0.0/16","ipv6Prefix":"fd96:c1f0::/64","domain":"factory.example.internal"}}`,
 		`{"apiVersion":"cyphonic/v1","kind":"Adapter","metadata":{"name":"hall-1"},"spec":{"network":"factory"}}`,
 		`{"apiVersion":"cyphonic/v1","kind":"Node","metadata":{"name":"viewer"},"spec":{"network":"factory"}}`,
+		`{"apiVersion":"cyphonic/v1","kind":"CloudService","metadata":{"name":"nms-service"},"spec":{"service":"nms","ipv4":"203.0.113.10"}}`,
+		`{"apiVersion":"cyphonic/v1","kind":"BGPPeer","metadata":{"name":"router-1"},"spec":{"peerAddress":"192.0.2.1","peerASN":64512,"localASN":64512}}`,
+		`{"apiVersion":"cyphonic/v1","kind":"BGPAdvertisement","metadata":{"name":"all"},"spec":{"services":["nms-service"],"peers":["router-1"]}}`,
 		`{"apiVersion":"cyphonic/v1","kind":"GeneralNode","metadata":{"name":"cam1"},"spec":{"network":"factory","adapter":"hall-1","mac":"02:00:00:00:00:01"}}`,
 	} {
 		o, err := api.DecodeObject([]byte(text))

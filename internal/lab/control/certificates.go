@@ -49,14 +49,19 @@ func (a *authority) write(name, kind string, der []byte) error {
 	return os.WriteFile(a.path(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }
 
-// issue writes NAME.crt and NAME.key, good for servers at the addresses and for clients.
+// issue writes NAME.crt and NAME.key, good for servers at the addresses and for clients. One without addresses has no
+// name in it: etcd with authentication refuses requests to its JSON interface by clients that have one.
 func (a *authority) issue(name string, serial int64, addresses ...net.IP) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
+	subject := pkix.Name{CommonName: name}
+	if len(addresses) == 0 {
+		subject = pkix.Name{Organization: []string{name}}
+	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, IPAddresses: addresses,
+		SerialNumber: big.NewInt(serial), Subject: subject, IPAddresses: addresses,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(certificateLife),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},

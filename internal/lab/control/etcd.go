@@ -18,8 +18,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/cyphonic/cyphonic/internal/lab"
 )
 
 // The names of users and roles in etcd.
@@ -47,11 +45,11 @@ func (p *Plane) startMembers(ctx context.Context) error {
 		return err
 	}
 	for i := range p.options.Members {
-		name := hostName(i)
-		if err := p.authority.issue(name, int64(2+i), net.IP(Address(i).AsSlice()), net.IPv4(127, 0, 0, 1)); err != nil {
+		name := p.hosts[i].Name
+		if err := p.authority.issue(name, int64(2+i), net.IP(p.hosts[i].Address.AsSlice()), net.IPv4(127, 0, 0, 1)); err != nil {
 			return err
 		}
-		member := &Process{host: p.lab.Host(name), command: lab.Command{Name: "etcd-" + name, Args: p.memberArgs(i)}}
+		member := p.process(i, "etcd-"+name, p.memberArgs(i)...)
 		p.Members = append(p.Members, member)
 		if err := member.Start(); err != nil {
 			return err
@@ -78,19 +76,19 @@ func (p *Plane) etcdConfig() map[string]any {
 func (p *Plane) endpoints() []string {
 	var all []string
 	for i := range p.options.Members {
-		all = append(all, fmt.Sprintf("https://%s:%d", Address(i), etcdClientPort))
+		all = append(all, fmt.Sprintf("https://%s:%d", p.hosts[i].Address, etcdClientPort))
 	}
 	return all
 }
 
 func (p *Plane) memberArgs(i int) []string {
-	name := hostName(i)
+	name := p.hosts[i].Name
 	var cluster []string
 	for j := range p.options.Members {
-		cluster = append(cluster, fmt.Sprintf("%s=https://%s:%d", hostName(j), Address(j), etcdPeerPort))
+		cluster = append(cluster, fmt.Sprintf("%s=https://%s:%d", p.hosts[j].Name, p.hosts[j].Address, etcdPeerPort))
 	}
-	peer := fmt.Sprintf("https://%s:%d", Address(i), etcdPeerPort)
-	client := fmt.Sprintf("https://%s:%d", Address(i), etcdClientPort)
+	peer := fmt.Sprintf("https://%s:%d", p.hosts[i].Address, etcdPeerPort)
+	client := fmt.Sprintf("https://%s:%d", p.hosts[i].Address, etcdClientPort)
 	return append([]string{
 		"etcd", "--name", name, "--data-dir", filepath.Join(p.authority.directory, name),
 		"--initial-cluster", strings.Join(cluster, ","), "--initial-cluster-state", "new",

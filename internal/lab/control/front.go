@@ -26,7 +26,7 @@ const frontAddress = frontHost + ":7440"
 
 // NewFront listens; Run serves.
 func (p *Plane) NewFront() (*Front, error) {
-	listener, err := p.lab.Host(clientHost).ListenTCP(frontAddress)
+	listener, err := p.lab.Host(p.client).ListenTCP(frontAddress)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (f *Front) connect(ctx context.Context) (net.Conn, error) {
 			continue
 		}
 		dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
-		conn, err := f.plane.Dial(dialCtx, "tcp", fmt.Sprintf("%s:%d", Address(i), managerPort))
+		conn, err := f.plane.Dial(dialCtx, "tcp", fmt.Sprintf("%s:%d", f.plane.hosts[i].Address, managerPort))
 		cancel()
 		if err == nil {
 			return conn, nil

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -30,6 +31,29 @@ type Options struct {
 	EtcdFlags []string
 	// Config is added to the configuration of each manager, by section as in cyphonicd.yaml.
 	Config map[string]map[string]any
+	// ConfigOf is added to that of manager i, after Config. May be nil.
+	ConfigOf func(i int) map[string]map[string]any
+	// Site puts the plane into a lab that exists. The zero value makes one.
+	Site Site
+}
+
+// Site is where a plane runs in a lab that somebody else made and will close.
+type Site struct {
+	Lab *lab.Lab
+	// Hosts carry the members and managers, in order.
+	Hosts []Host
+	// Client is the host that requests come from.
+	Client string
+	// Names are further addresses under which the cloud is reached, for its certificate.
+	Names []string
+	// KeepRunning lets the processes outlive this one.
+	KeepRunning bool
+}
+
+// Host carries a member and a manager.
+type Host struct {
+	Name    string
+	Address netip.Addr
 }
 
 // Plane is a running control plane. It is for one test at a time.
@@ -38,6 +62,8 @@ type Plane struct {
 	lab       *lab.Lab
 	authority *authority
 	trust     identity.Trust
+	hosts     []Host
+	client    string // name of the host that requests come from
 	token     string // of the administrator
 	password  string // of the managers at etcd
 
@@ -86,8 +112,7 @@ func Start(ctx context.Context, o Options) (*Plane, error) {
 	if o.Managers < 1 || o.Managers > 9 || o.Members > 9 || (o.Members == 0 && o.Managers != 1) {
 		return p, fmt.Errorf("%d managers on %d etcd members are not possible", o.Managers, o.Members)
 	}
-	var err error
-	if p.lab, err = lab.New(ctx, lab.Options{NoEvidence: true}, topology(max(o.Members, o.Managers))); err != nil {
+	if err := p.settle(ctx); err != nil {
 		return p, err
 	}
 	if err := p.startMembers(ctx); err != nil {
@@ -96,9 +121,27 @@ func Start(ctx context.Context, o Options) (*Plane, error) {
 	return p, p.startManagers(ctx)
 }
 
-// Close ends everything and removes it.
+// settle finds the place: the lab of the options or one of its own.
+func (p *Plane) settle(ctx context.Context) (err error) {
+	n := max(p.options.Members, p.options.Managers)
+	if p.lab = p.options.Site.Lab; p.lab != nil {
+		if len(p.options.Site.Hosts) < n {
+			return fmt.Errorf("%d hosts are too few", len(p.options.Site.Hosts))
+		}
+		p.hosts, p.client = p.options.Site.Hosts, p.options.Site.Client
+		return nil
+	}
+	for i := range n {
+		p.hosts = append(p.hosts, Host{Name: hostName(i), Address: Address(i)})
+	}
+	p.client = clientHost
+	p.lab, err = lab.New(ctx, lab.Options{NoEvidence: true}, topology(n))
+	return err
+}
+
+// Close ends everything and removes it, unless it is the lab of somebody else.
 func (p *Plane) Close() error {
-	if p.lab == nil {
+	if p.lab == nil || p.options.Site.Lab != nil {
 		return nil
 	}
 	return p.lab.Close()
@@ -124,16 +167,18 @@ func (p *Plane) Program(name string) string { return filepath.Join(p.options.Pro
 
 // Run runs a command on the host that requests come from and returns its output.
 func (p *Plane) Run(ctx context.Context, args ...string) (string, error) {
-	return p.lab.Host(clientHost).Run(ctx, args...)
+	return p.lab.Host(p.client).Run(ctx, args...)
 }
 
 // Dial connects from the host that requests come from.
 func (p *Plane) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return p.lab.Host(clientHost).Dial(ctx, network, address)
+	return p.lab.Host(p.client).Dial(ctx, network, address)
 }
 
 // ServerURL of manager i.
-func (p *Plane) ServerURL(i int) string { return fmt.Sprintf("https://%s:%d", Address(i), managerPort) }
+func (p *Plane) ServerURL(i int) string {
+	return fmt.Sprintf("https://%s:%d", p.hosts[i].Address, managerPort)
+}
 
 // Transport speaks to the managers from the host that requests come from.
 func (p *Plane) Transport() *http.Transport {
@@ -150,9 +195,11 @@ func (p *Plane) startManagers(ctx context.Context) error {
 	site := filepath.Join(p.lab.Directory(), "site")
 	args := []string{"init", "--directory", site, "--data-directory", filepath.Join(p.lab.Directory(), "data")}
 	for i := range p.options.Managers {
-		args = append(args, "--address", Address(i).String())
+		args = append(args, "--address", p.hosts[i].Address.String())
 	}
-	args = append(args, "--address", frontHost)
+	for _, name := range append([]string{frontHost}, p.options.Site.Names...) {
+		args = append(args, "--address", name)
+	}
 	if out, err := exec.CommandContext(ctx, p.Program("cyphonicctl"), args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("cyphonicctl init: %w: %s", err, out)
 	}
@@ -160,14 +207,16 @@ func (p *Plane) startManagers(ctx context.Context) error {
 		return err
 	}
 	for i := range p.options.Managers {
-		config, err := p.writeConfig(site, i)
+		sections := []map[string]map[string]any{p.options.Config}
+		if p.options.ConfigOf != nil {
+			sections = append(sections, p.options.ConfigOf(i))
+		}
+		name := fmt.Sprintf("manager-%d", i+1)
+		config, err := p.WriteConfig(name, sections...)
 		if err != nil {
 			return err
 		}
-		manager := &Process{host: p.lab.Host(hostName(i)), command: lab.Command{
-			Name: fmt.Sprintf("manager-%d", i+1),
-			Args: []string{p.Program("cyphonicd"), "manager", "--config", config},
-		}}
+		manager := p.process(i, name, p.Program("cyphonicd"), "manager", "--config", config)
 		p.Managers = append(p.Managers, manager)
 		if err := manager.Start(); err != nil {
 			return err
@@ -200,9 +249,16 @@ func (p *Plane) readSite(site string) error {
 	return nil
 }
 
-// writeConfig derives the configuration of manager i from the one that cyphonicctl init wrote.
-func (p *Plane) writeConfig(site string, i int) (string, error) {
-	content, err := os.ReadFile(filepath.Join(site, "cloud", "cyphonicd.yaml"))
+// process on host i; it is not started.
+func (p *Plane) process(i int, name string, args ...string) *Process {
+	return NewProcess(p.lab.Host(p.hosts[i].Name), lab.Command{Name: name, Args: args, KeepRunning: p.options.Site.KeepRunning})
+}
+
+// WriteConfig derives a configuration file of cyphonicd from the one that cyphonicctl init wrote, with the etcd cluster of
+// the plane and further sections, and returns its path.
+func (p *Plane) WriteConfig(name string, sections ...map[string]map[string]any) (string, error) {
+	cloud := filepath.Join(p.lab.Directory(), "site", "cloud")
+	content, err := os.ReadFile(filepath.Join(cloud, "cyphonicd.yaml"))
 	if err != nil {
 		return "", err
 	}
@@ -213,21 +269,21 @@ func (p *Plane) writeConfig(site string, i int) (string, error) {
 	if p.options.Members > 0 {
 		config["etcd"] = p.etcdConfig()
 	}
-	for name, fields := range p.options.Config {
-		section, _ := config[name].(map[string]any)
-		if section == nil {
-			section = map[string]any{}
+	for _, added := range sections {
+		for name, fields := range added {
+			section, _ := config[name].(map[string]any)
+			if section == nil {
+				section = map[string]any{}
+			}
+			maps.Copy(section, fields)
+			config[name] = section
 		}
-		for field, value := range fields {
-			section[field] = value
-		}
-		config[name] = section
 	}
 	content, err = yaml.Marshal(config)
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(site, "cloud", fmt.Sprintf("manager-%d.yaml", i+1))
+	path := filepath.Join(cloud, name+".yaml")
 	return path, os.WriteFile(path, content, 0o600)
 }
 

@@ -7,11 +7,16 @@ import (
 	"github.com/cyphonic/cyphonic/internal/lab"
 )
 
-// Process is an etcd member or a manager. It can be ended and started again.
+// Process is an etcd member, a manager or another program. It can be ended and started again.
 type Process struct {
 	host    *lab.Host
 	command lab.Command
 	current *lab.Process
+}
+
+// NewProcess is a process that has not been started.
+func NewProcess(host *lab.Host, command lab.Command) *Process {
+	return &Process{host: host, command: command}
 }
 
 // Start starts the process, which must not be running.
@@ -63,3 +68,12 @@ func (p *Process) ResidentBytes() (int64, error) { return p.current.ResidentByte
 
 // PID is that of the process since its last start.
 func (p *Process) PID() int { return p.current.PID }
+
+// SetArgs changes the program and its arguments from the next start on.
+func (p *Process) SetArgs(args ...string) { p.command.Args = args }
+
+// Done is closed when the process has ended since its last start.
+func (p *Process) Done() <-chan struct{} { return p.current.Done() }
+
+// Err is how it ended, nil for success; valid after Done is closed.
+func (p *Process) Err() error { return p.current.Err() }

@@ -14,6 +14,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // ErrPlaintext says that an endpoint on another machine is not https.
@@ -77,6 +79,9 @@ func Connect(ctx context.Context, e Endpoints) (*clientv3.Client, error) {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: e.URLs, TLS: tlsConfig, Username: e.Username, Password: password,
 		DialTimeout: dialTimeout, DialKeepAliveTime: keepAliveInterval, DialKeepAliveTimeout: keepAliveTimeout,
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{BaseDelay: reconnectMin, Multiplier: 2, Jitter: 0.2, MaxDelay: reconnectMax}, MinConnectTimeout: dialTimeout,
+		})},
 		Logger: zap.New(slogCore{log: e.Log}),
 	})
 	if err != nil { // with authentication New asks for a token

@@ -31,6 +31,11 @@ const (
 	startTimeout = 60 * time.Second
 	// dialTimeout bounds the first contact with an external cluster.
 	dialTimeout = 5 * time.Second
+	// reconnectMin and reconnectMax bound the pause before a lost connection to an
+	// external cluster is tried again: less than the life of any lease, so that
+	// those who come back after an outage renew theirs in time.
+	reconnectMin = 100 * time.Millisecond
+	reconnectMax = time.Second
 	// keepAliveInterval and keepAliveTimeout find a dead connection to an
 	// external cluster.
 	keepAliveInterval = 10 * time.Second

@@ -36,6 +36,9 @@ func kinds() []bundle.Kind {
 		{Kind: "RoleBinding", Kinds: "RoleBindings", Plural: "rolebindings"},
 		{Kind: "APIToken", Kinds: "APITokens", Plural: "apitokens", Secret: true},
 		{Kind: "GitSource", Kinds: "GitSources", Plural: "gitsources"},
+		{Kind: "BGPPeer", Kinds: "BGPPeers", Plural: "bgppeers"},
+		{Kind: "BGPAdvertisement", Kinds: "BGPAdvertisements", Plural: "bgpadvertisements"},
+		{Kind: "Replica", Kinds: "Replicas", Plural: "replicas", ReadOnly: true},
 		{Kind: "Event", Kinds: "Events", Plural: "events", ReadOnly: true},
 	}
 }

@@ -1,0 +1,103 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Plan of a load.
+type Plan struct {
+	// Rate in requests per second, of all kinds together.
+	Rate float64 `json:"rate"`
+	// Count of requests; 0: until it is stopped.
+	Count int `json:"count"`
+	// Kinds in turn; none: all.
+	Kinds []Kind `json:"kinds,omitempty"`
+}
+
+// Load sends requests at the steady rate of the plan, waits for the last answers and reports. When ctx ends it sends no
+// more and reports all the same.
+func (g *Generator) Load(ctx context.Context, plan Plan) (*Report, error) {
+	switch {
+	case !g.ready.Load():
+		return nil, errors.New("the devices are not set up")
+	case plan.Rate <= 0 || plan.Rate > 1e6 || plan.Count < 0:
+		return nil, errors.New("a plan needs a rate between 0 and 1,000,000 per second and a count")
+	}
+	if len(plan.Kinds) == 0 {
+		plan.Kinds = Kinds()
+	}
+	begin := time.Now()
+	r := newRecorder(begin)
+	var all sync.WaitGroup
+	places := make(chan struct{}, maxInflight)
+	for k := 0; plan.Count == 0 || k < plan.Count; k++ {
+		due := begin.Add(time.Duration(float64(k) / plan.Rate * float64(time.Second)))
+		if !sleepUntil(ctx, due) {
+			break
+		}
+		select {
+		case places <- struct{}{}:
+		default:
+			r.unsent()
+			continue
+		}
+		kind := plan.Kinds[k%len(plan.Kinds)]
+		d, peer := g.choose(k, len(plan.Kinds))
+		r.sent(kind, time.Since(due) > lateStart)
+		all.Go(func() {
+			r.ended(kind, d.name, due, g.serve(context.WithoutCancel(ctx), kind, d, peer))
+			<-places
+		})
+	}
+	all.Wait()
+	return r.finish(), nil
+}
+
+// choose the device of the k-th request and, for a direction, its peer. Each device uses all kinds in turn, with a third
+// of all devices between one and the next; peers are at a distance that changes with each round. A device that is just
+// registering is left out.
+func (g *Generator) choose(k, kinds int) (d, peer *device) {
+	n := len(g.devices)
+	turn := k / kinds
+	i := (turn + (k%kinds)*(n/kinds)) % n
+	distance := 1 + (turn/n+7*i)%max(1, n-1)
+	peer = g.devices[(i+distance)%n]
+	for range n {
+		if !g.devices[i].registering() {
+			break
+		}
+		i = (i + 1) % n
+	}
+	if d = g.devices[i]; d == peer {
+		peer = g.devices[(i+1)%n]
+	}
+	return d, peer
+}
+
+func (g *Generator) serve(ctx context.Context, kind Kind, d, peer *device) outcome {
+	switch kind {
+	case Login:
+		return g.login(ctx, d)
+	case Registration:
+		return register(ctx, d)
+	default:
+		return direct(ctx, d, peer)
+	}
+}
+
+// sleepUntil says whether the time came before ctx ended.
+func sleepUntil(ctx context.Context, at time.Time) bool {
+	wait := time.Until(at)
+	if wait <= 0 {
+		return ctx.Err() == nil
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
+	}
+}

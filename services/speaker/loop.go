@@ -1,0 +1,208 @@
+package speaker
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/cyphonic/cyphonic/internal/balancer"
+	"github.com/cyphonic/cyphonic/services/replica"
+	"github.com/cyphonic/cyphonic/services/speaker/bfd"
+	"github.com/cyphonic/cyphonic/services/speaker/netfilter"
+)
+
+// loop makes what is what shall be. It belongs to one goroutine.
+type loop struct {
+	*Speaker
+	core      *core
+	resources *resources
+	started   time.Time
+	stopping  time.Time // zero: not yet
+	hosts     []netip.Addr
+	hostsAt   time.Time
+
+	// the packet filter
+	applied  netfilter.State
+	known    bool // something has been applied by this process
+	applying bool
+	failed   bool
+	delay    time.Duration // of the next attempt
+	retryAt  time.Time
+
+	// BGP and BFD
+	peers    map[string]Peer // that the router has
+	routes   map[string]map[netip.Prefix]Attributes
+	errors   map[string]string // by peer: why the router did not take it
+	routerAt time.Time         // try the router again
+	sessions map[string]Session
+	fullAt   map[string]time.Time // sessions that are shut down because of too many prefixes
+	bfdPeers []bfd.Peer
+	bfdDown  map[netip.Addr]time.Time // went down after they were up
+
+	// passwords, by file name
+	secrets   map[string]secret
+	secretsAt time.Time
+
+	reporter reporter
+	cache    cache
+}
+
+func newLoop(s *Speaker) *loop {
+	now := s.options.Now()
+	l := &loop{
+		Speaker: s, core: newCore(s.options.GracefulShutdown), resources: newResources(), started: now,
+		peers: map[string]Peer{}, routes: map[string]map[netip.Prefix]Attributes{}, errors: map[string]string{},
+		fullAt: map[string]time.Time{}, bfdDown: map[netip.Addr]time.Time{}, secrets: map[string]secret{},
+		reporter: newReporter(s, now), cache: cache{path: s.options.StateFile, log: s.options.Log},
+	}
+	l.cache.load(l.resources)
+	return l
+}
+
+// run works until everything is withdrawn after ctx has ended, or inner has ended because a part failed.
+func (l *loop) run(ctx, inner context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	end := ctx.Done()
+	for {
+		now := l.options.Now()
+		due := l.step(now)
+		if !l.stopping.IsZero() && (l.silent() || now.Sub(l.stopping) > l.options.GracefulShutdown+stopLimit) {
+			l.cache.save(l.resources, true)
+			return
+		}
+		timer.Reset(max(0, due.Sub(l.options.Now())))
+		select {
+		case <-inner.Done():
+			return
+		case <-end:
+			end, l.stopping = nil, l.options.Now()
+			l.options.Log.Info("withdrawing everything")
+		case u := <-l.updates:
+			l.update(u)
+		case is := <-l.links:
+			l.metrics.connected.Set(0)
+			if is {
+				l.metrics.connected.Set(1)
+			}
+		case <-l.registry.changed:
+		case <-l.options.Router.Changed():
+		case e := <-l.options.Detector.Events():
+			l.detected(e)
+		case r := <-l.results:
+			l.finished(r)
+		case <-timer.C:
+		}
+	}
+}
+
+// silent tells whether nothing is announced any more.
+func (l *loop) silent() bool {
+	for _, routes := range l.routes {
+		if len(routes) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *loop) update(u replica.Update) {
+	if u.List {
+		l.resources = newResources()
+	}
+	for _, key := range u.Deletes {
+		l.resources.remove(key)
+	}
+	for _, item := range u.Puts {
+		if err := l.resources.put(item.Key, item.Value); err != nil {
+			l.metrics.left.Inc()
+			l.options.Log.Error("resource left out", "error", err)
+		}
+	}
+	l.secretsAt, l.hostsAt = time.Time{}, time.Time{}
+	l.cache.dirty = true
+}
+
+// detected notes what BFD says. A session that BFD has never been up for is left alone, and one whose neighbour has
+// switched BFD off, too (RFC 5882, sections 4.1 and 3.2).
+func (l *loop) detected(e bfd.Event) {
+	if e.Up || e.SwitchedOff {
+		delete(l.bfdDown, e.Address)
+		return
+	}
+	if _, there := l.bfdDown[e.Address]; !there {
+		l.metrics.bfdDowns.Inc()
+		l.bfdDown[e.Address] = l.options.Now()
+		l.options.Log.Warn("BFD is down: the session is ended", "address", e.Address, "diagnostic", int(e.Diag))
+	}
+}
+
+func (l *loop) finished(r result) {
+	l.applying = false
+	l.metrics.applyTime.Observe(r.took.Seconds())
+	if r.err != nil {
+		l.metrics.applies.WithLabelValues("failed").Inc()
+		l.failed = true
+		l.delay = min(max(2*l.delay, applyRetryMin), applyRetryMax)
+		l.retryAt = l.options.Now().Add(l.delay)
+		l.options.Log.Error("packet filter not changed, trying again", "error", r.err, "delay", l.delay)
+		return
+	}
+	l.metrics.applies.WithLabelValues("ok").Inc()
+	l.applied, l.known, l.failed, l.delay = r.state, true, false, 0
+}
+
+// step plans once, begins what can be begun and says when the next step is due at the latest.
+func (l *loop) step(now time.Time) time.Time {
+	l.readSecrets(now)
+	l.findHosts(now)
+	l.sessions = l.options.Router.Sessions()
+	in := l.input(now)
+	p := l.core.plan(now, in)
+	due := now.Add(reportInterval)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(due) {
+			due = t
+		}
+	}
+	sooner(p.next)
+	sooner(l.filter(now, in, p))
+	if !in.started {
+		sooner(l.started.Add(l.options.RegistrationGrace))
+	}
+	l.detect(p)
+	sooner(l.route(now, p))
+	l.registry.answer(func(g balancer.Registration) (balancer.Answer, bool) { return l.core.answer(g, in, p) }, in.backends)
+	sooner(l.reporter.report(now, l, in, p))
+	l.cache.save(l.resources, false)
+	return due
+}
+
+func (l *loop) input(now time.Time) input {
+	in := input{
+		host: l.options.Host, resources: l.resources, backends: l.registry.list(), hosts: l.hosts,
+		applied: l.applied, failed: l.failed, established: map[string]bool{},
+		started:  now.Sub(l.started) >= l.options.RegistrationGrace,
+		stopping: !l.stopping.IsZero(),
+	}
+	for name, s := range l.sessions {
+		in.established[name] = s.State == Established
+	}
+	return in
+}
+
+// filter begins a change of the packet filter if one is needed and none is under way.
+func (l *loop) filter(now time.Time, in input, p plan) (retry time.Time) {
+	if !in.started || l.applying || l.known && equalStates(p.filter, l.applied) {
+		return time.Time{}
+	}
+	if !l.known && len(p.filter.Services) == 0 && len(l.resources.raw) == 0 {
+		return time.Time{} // nothing is known yet: what an earlier speaker set up stays
+	}
+	if l.failed && now.Before(l.retryAt) {
+		return l.retryAt
+	}
+	l.applying = true
+	l.jobs <- p.filter // of size 1, one job at a time
+	return time.Time{}
+}

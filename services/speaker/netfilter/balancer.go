@@ -1,0 +1,249 @@
+// Package netfilter spreads the traffic of VIPs over the replicas of one host, in the kernel: UDP without any state, by
+// changing the addresses of each packet, and TCP by connection tracking. It owns two nftables tables (IPv4 and IPv6) and
+// the VIPs on the loopback interface. Everything stays in force while the process is away, and the next process goes on
+// from what it finds there. Addresses of clients stay as they are.
+//
+// The package must not decide which backends there are or what is announced, and it leaves every other table alone.
+package netfilter
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options of New.
+type Options struct {
+	Log *slog.Logger
+	// Registerer of the metrics; nil registers none.
+	Registerer prometheus.Registerer
+	// Table is the name of the nftables tables, one for IPv4 and one for IPv6; empty: "cyphonic". Every name is for one
+	// balancer of the host.
+	Table string
+}
+
+// Balancer owns the tables. Its methods may be used concurrently.
+type Balancer struct {
+	// constant
+	log   *slog.Logger
+	table string
+	host  host
+
+	mu       sync.Mutex
+	tables   map[string]content // what the kernel has, by family; nil: not known
+	slots    map[slotKey]slots
+	seed     uint32
+	vips     []netip.Addr // on lo
+	far      []netip.Addr // other hosts that are not on a link
+	recalled bool         // what the process before has left is known
+}
+
+// New checks that the host can do what is needed. It changes nothing yet.
+func New(options Options) (*Balancer, error) {
+	if options.Table == "" {
+		options.Table = "cyphonic"
+	}
+	if !validTable.MatchString(options.Table) {
+		return nil, fmt.Errorf("table %q: a name has a letter and then at most 31 letters, digits or '_'", options.Table)
+	}
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		return nil, fmt.Errorf("the program nft is needed, install the package nftables: %w", err)
+	}
+	opened, err := openHost()
+	if err != nil {
+		return nil, err
+	}
+	b := &Balancer{log: options.Log, table: options.Table, host: opened, slots: map[slotKey]slots{}}
+	if options.Registerer != nil {
+		if err := options.Registerer.Register(collector{b}); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// Apply makes the host do what the state says: the rules of a family change in one transaction, atomically for every
+// packet. An equal state changes nothing. On an error the rules of before stay in force (VIPs may be missing on lo), and
+// Apply is to be repeated.
+func (b *Balancer) Apply(ctx context.Context, state State) error {
+	if err := state.Validate(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.recall(ctx); err != nil {
+		return err
+	}
+	p := plan{State: state.normal(), seed: b.seed, slots: map[slotKey]slots{}}
+	var err error
+	if p.local, err = b.host.addresses(); err != nil {
+		return err
+	}
+	b.chooseHosts(&p)
+	b.checkForwarding(p)
+	for _, f := range []family{ipv4, ipv6} {
+		for _, service := range p.Services {
+			key := slotKey{service.Name, f.name}
+			p.slots[key] = b.slots[key].next(f.takers(service))
+		}
+	}
+	if err := b.install(ctx, p); err != nil {
+		b.tables = nil // somebody else may have changed them: look again the next time
+		return fmt.Errorf("change the rules: %w", err)
+	}
+	return b.setVIPs(p.served())
+}
+
+// install changes the rules to those of the plan and then removes what is left over.
+func (b *Balancer) install(ctx context.Context, p plan) error {
+	var changes, cleans string
+	after := map[string]content{}
+	for _, f := range []family{ipv4, ipv6} {
+		rules := p.rules(f)
+		change, clean := rules.transactions(f, b.table, b.tables[f.name])
+		changes, cleans = changes+change, cleans+clean
+		after[f.name] = rules.content()
+	}
+	if changes != "" {
+		if err := nft(ctx, changes); err != nil {
+			return err
+		}
+	}
+	b.slots = p.slots
+	if cleans != "" {
+		if err := nft(ctx, cleans); err != nil {
+			return err
+		}
+	}
+	b.tables = after
+	return nil
+}
+
+// served are the VIPs with at least one backend on this host; only these answer to pings.
+func (p plan) served() []netip.Addr {
+	var vips []netip.Addr
+	for _, service := range p.Services {
+		for _, f := range []family{ipv4, ipv6} {
+			if len(p.slots[slotKey{service.Name, f.name}].owners) > 0 {
+				vips = append(vips, f.only(service.VIP)...)
+			}
+		}
+	}
+	slices.SortFunc(vips, netip.Addr.Compare)
+	return slices.Compact(vips)
+}
+
+func (b *Balancer) setVIPs(wanted []netip.Addr) error {
+	if err := b.host.setVIPs(b.vips, wanted); err != nil {
+		b.vips = append(b.vips, wanted...) // all that may be on lo
+		return err
+	}
+	b.vips = wanted
+	return nil
+}
+
+// recall learns what the kernel has: at the start what the process before has left, later only whether it is still there.
+func (b *Balancer) recall(ctx context.Context) error {
+	there, err := tables(ctx, b.table)
+	if err != nil {
+		return fmt.Errorf("see which rules there are: %w", err)
+	}
+	if b.tables != nil {
+		for name := range b.tables {
+			if !there[name] {
+				b.log.Warn("the rules were removed by somebody else and are installed again", "family", name)
+				delete(b.tables, name)
+			}
+		}
+		return nil
+	}
+	contents := map[string]content{}
+	for _, f := range []family{ipv4, ipv6} {
+		if !there[f.name] {
+			continue
+		}
+		old, err := list(ctx, f, b.table)
+		if err != nil {
+			return fmt.Errorf("see which rules there are: %w", err)
+		}
+		contents[f.name] = old.content
+		if !b.recalled {
+			b.remember(f, old)
+		}
+	}
+	if b.seed == 0 {
+		b.seed = newSeed()
+	}
+	b.tables, b.recalled = contents, true
+	return nil
+}
+
+// remember takes over the slots of the process before, so that every flow stays with its backend.
+func (b *Balancer) remember(f family, there *found) {
+	for service, owned := range there.slots {
+		b.slots[slotKey{service, f.name}] = owned
+	}
+	if b.seed == 0 {
+		b.seed = there.seed
+	}
+	for _, text := range there.sets["vips"] {
+		if vip, err := netip.ParseAddr(text); err == nil {
+			b.vips = append(b.vips, vip)
+		}
+	}
+}
+
+// newSeed makes the seed of the hash: nobody outside can choose the backend by choosing his port.
+func newSeed() uint32 {
+	var random [4]byte
+	_, _ = rand.Read(random[:]) // never fails since Go 1.24
+	return max(binary.NativeEndian.Uint32(random[:]), 1)
+}
+
+// chooseHosts leaves the other hosts that are on a link.
+func (b *Balancer) chooseHosts(p *plan) {
+	near, far := b.host.onLink(p.Hosts)
+	p.Hosts = near
+	if !slices.Equal(far, b.far) && len(far) > 0 {
+		b.log.Warn("other hosts are not on a link of this one: they cannot be shown TCP packets of connections that this host does not know", "hosts", far)
+	}
+	b.far = far
+}
+
+// checkForwarding warns of backends that no packet would reach.
+func (b *Balancer) checkForwarding(p plan) {
+	for _, f := range []family{ipv4, ipv6} {
+		if e := p.elements(f); len(e.forwarded) > 0 && !forwards(f) {
+			b.log.Warn("backends are not on this host and it does not forward", "family", f.name, "backends", e.forwarded)
+		}
+	}
+}
+
+// Remove takes everything away: VIPs, rules and counters.
+func (b *Balancer) Remove(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.recall(ctx); err != nil {
+		return err
+	}
+	err := b.setVIPs(nil)
+	var commands string
+	for _, f := range []family{ipv4, ipv6} {
+		commands += fmt.Sprintf("add table %s %s\ndelete table %s %s\n", f.name, b.table, f.name, b.table)
+	}
+	err = errors.Join(err, nft(ctx, commands))
+	b.tables, b.slots = nil, map[slotKey]slots{}
+	return err
+}

@@ -1,0 +1,132 @@
+package netfilter
+
+import "fmt"
+
+// Names of chains. The slash keeps them apart from words of the language and from names without one.
+
+func spreadChain(s Service) string             { return "spread/" + s.Name }
+func backendChain(s Service, b Backend) string { return "to/" + s.Name + "/" + b.Name }
+func returnChain(s Service) string             { return "from/" + s.Name }
+func drop(reason string) string                { return fmt.Sprintf("counter name %q drop", reason) }
+
+// Counters of the table, apart from those of backends.
+const (
+	noService         = "drop/no_service"
+	noBackend         = "drop/no_backend"
+	unknownConnection = "drop/unknown_connection"
+	rescueLimit       = "drop/rescue_limit"
+	connectionLimit   = "drop/connection_limit"
+	resetGone         = "reset/backend_gone"
+	resetUnknown      = "reset/unknown_connection"
+	rescueSent        = "rescue/sent"
+	rescueReceived    = "rescue/received"
+)
+
+func counterNames() []string {
+	return []string{
+		noService, noBackend, unknownConnection, rescueLimit, connectionLimit, resetGone, resetUnknown,
+		rescueSent, rescueReceived,
+	}
+}
+
+// elements of the verdict maps of a family's base chains.
+type elements struct {
+	arriving   []string // VIP . protocol . port → service
+	leaving    []string // backend of this host . port → way back
+	forwarded  []string // backend in another namespace . protocol . port → untracked
+	returning  []string // backend in another namespace . port → way back
+	connecting []string // VIP . port → TCP service
+	local      []string // VIP . port → UDP service, for programs of this host
+}
+
+func (p plan) elements(f family) elements {
+	var e elements
+	for _, s := range p.Services {
+		vips := f.only(s.VIP)
+		for _, vip := range vips {
+			if s.Protocol == UDP {
+				e.arriving = append(e.arriving, fmt.Sprintf("%s . 17 . %d : goto %s", vip, s.Port, spreadChain(s)))
+				e.local = append(e.local, fmt.Sprintf("%s . %d : goto %s", vip, s.Port, spreadChain(s)))
+			} else {
+				e.arriving = append(e.arriving, fmt.Sprintf("%s . 6 . %d : accept", vip, s.Port))
+				e.connecting = append(e.connecting, fmt.Sprintf("%s . %d : goto %s", vip, s.Port, spreadChain(s)))
+			}
+		}
+		for _, backend := range s.Backends {
+			end, ok := f.end(backend)
+			if !ok || len(vips) == 0 {
+				continue
+			}
+			back := fmt.Sprintf("%s . %d : goto %s", end.Addr(), end.Port(), returnChain(s))
+			switch here := p.local[end.Addr()]; {
+			case s.Protocol == UDP && here:
+				e.leaving = append(e.leaving, back)
+			case s.Protocol == UDP:
+				e.returning = append(e.returning, back)
+				e.forwarded = append(e.forwarded, fmt.Sprintf("%s . 17 . %d : goto untracked", end.Addr(), end.Port()))
+			case !here:
+				e.forwarded = append(e.forwarded, fmt.Sprintf("%s . 6 . %d : accept", end.Addr(), end.Port()))
+			}
+		}
+	}
+	return e
+}
+
+// baseChains are the ones that the kernel calls. Those that only backends in other namespaces need are there only with
+// such a backend: every packet of the host would pay for them.
+func (p plan) baseChains(f family) []chain {
+	e := p.elements(f)
+	source := func(protocol string) string { return f.name + " saddr . " + protocol + " sport" }
+	target := func(protocol string) string { return f.name + " daddr . " + protocol + " dport" }
+	base := func(name, kind, hook string, priority int, rules ...string) chain {
+		return chain{name: name, base: fmt.Sprintf("{ type %s hook %s priority %d; policy accept; }", kind, hook, priority), rules: rules}
+	}
+	prerouting := []string{f.name + " daddr . meta l4proto . th dport vmap @arriving"}
+	if len(e.forwarded) > 0 {
+		prerouting = append(prerouting, f.name+" saddr . meta l4proto . th sport vmap @forwarded")
+	}
+	prerouting = append(prerouting, f.name+" daddr @vips goto strangers", target("udp")+" @direct notrack")
+	chains := []chain{
+		base("prerouting", "filter", "prerouting", -300, prerouting...),
+		base("output", "filter", "output", -300, source("udp")+" vmap @leaving", source("udp")+" @direct notrack"),
+		base("nat_prerouting", "nat", "prerouting", -100, target("tcp")+" vmap @connecting"),
+		base("nat_output", "nat", "output", -100, target("tcp")+" vmap @connecting"),
+		base("guard", "filter", "prerouting", -150, p.guard(f)...),
+	}
+	if len(e.forwarded) == 0 {
+		return chains
+	}
+	return append(
+		chains, chain{name: "untracked", rules: []string{"notrack accept"}},
+		base("postrouting", "filter", "postrouting", 150, source("udp")+" vmap @returning"),
+		base("input", "filter", "input", -300, f.name+" daddr @vips "+source("udp")+" vmap @returning"),
+		base("reroute", "route", "output", -300, target("udp")+" vmap @local"),
+	)
+}
+
+// maps are the verdict maps of the base chains.
+func (p plan) maps(f family) []set {
+	e := p.elements(f)
+	short := declare("map", f.address+" . inet_service : verdict")
+	long := declare("map", f.address+" . inet_proto . inet_service : verdict")
+	maps := []set{{"arriving", long, sorted(e.arriving)}, {"leaving", short, sorted(e.leaving)}, {"connecting", short, sorted(e.connecting)}}
+	if len(e.forwarded) == 0 {
+		return maps
+	}
+	return append(maps, set{"forwarded", long, sorted(e.forwarded)}, set{"returning", short, sorted(e.returning)}, set{"local", short, sorted(e.local)})
+}
+
+// guard stands between connection tracking and translation. Tracking would take a packet from the middle of a connection
+// for the first one of a new connection (nf_conntrack_tcp_loose); what is dropped here leaves no entry.
+func (p plan) guard(f family) []string {
+	return []string{
+		"meta l4proto != tcp accept",
+		f.name + " daddr . tcp dport != @fronts accept",
+		"ct state new,invalid,untracked tcp flags & (fin|syn|rst|ack) != syn goto rescue",
+		fmt.Sprintf("ct status dnat ct reply %s saddr != @replies counter name %q reject with tcp reset", f.name, resetGone),
+		fmt.Sprintf("%s dscp 0x%x counter name %q", f.name, rescueMark, rescueReceived),
+		"ct state != new accept",
+		fmt.Sprintf("limit rate over %d/second burst %d packets %s", connectionsPerSecond, connectionsBurst, drop(connectionLimit)),
+		fmt.Sprintf("ct timeout set %q", timeoutName),
+	}
+}

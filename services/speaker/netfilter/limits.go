@@ -1,0 +1,41 @@
+package netfilter
+
+import "time"
+
+const (
+	// maxServices, maxVIPs and maxBackends bound a state; State.Validate refuses more.
+	maxServices = 64
+	maxVIPs     = 8
+	maxBackends = 64
+	// maxHosts bounds the other hosts that are asked about a TCP packet, IPv4 and IPv6 together.
+	maxHosts = 64
+	// maxDirect bounds the sockets that are kept out of connection tracking.
+	maxDirect = 64
+	// commandTimeout bounds one nft transaction.
+	commandTimeout = 10 * time.Second
+)
+
+const (
+	// slotCount is how many parts the flows of a service fall into. It divides by every number of backends up to eight.
+	slotCount = 840
+	// slotVersions are the names that maps of slots take in turn.
+	slotVersions = 1000
+	// maxEnds bounds the backends of all services together, and maxElements a set in the kernel: it has room for what
+	// comes and what goes.
+	maxEnds     = 512
+	maxElements = 2048
+	// connectionsPerSecond and connectionsBurst bound new TCP connections to all VIPs of a family together, so that a
+	// flood of SYNs cannot fill the host's connection table: half-open connections are forgotten after
+	// halfOpenSeconds.
+	connectionsPerSecond = 10_000
+	connectionsBurst     = 30_000
+	halfOpenSeconds      = 10
+	// establishedSeconds is how long a silent connection is remembered (RFC 5382, section 5, asks for at least 2 h 4 min).
+	establishedSeconds = 7_500
+	// rescuesPerSecond and rescuesBurst bound the TCP packets that are shown to the other hosts; each costs one packet
+	// per host.
+	rescuesPerSecond = 10_000
+	rescuesBurst     = 10_000
+	// maxListing bounds what is read of nft's output.
+	maxListing = 64 << 20
+)

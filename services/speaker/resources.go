@@ -1,0 +1,302 @@
+package speaker
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cyphonic/cyphonic/api"
+	"github.com/cyphonic/cyphonic/internal/keyspace"
+	"github.com/cyphonic/cyphonic/services/speaker/netfilter"
+)
+
+// service is a CloudService.
+type service struct {
+	name     string
+	kind     string // as, nms, trs, manager: what its replicas register as
+	protocol netfilter.Protocol
+	vips     []netip.Addr
+	port     uint16
+}
+
+// neighbour is a BGPPeer.
+type neighbour struct {
+	Peer
+	hosts          []string
+	passwordSecret string
+	suspended      bool
+	bfd            *bfdSettings // nil: not used
+	fault          string       // why there can be no session
+}
+
+// bfdSettings are those of a BGPPeer.
+type bfdSettings struct {
+	receive, transmit time.Duration
+	multiplier        uint8
+}
+
+// advertisement is a BGPAdvertisement.
+type advertisement struct {
+	name                   string
+	services, peers, hosts []string // none: all
+	attributes             Attributes
+}
+
+func (a advertisement) covers(list []string, name string) bool {
+	return len(list) == 0 || slices.Contains(list, name)
+}
+
+// resources are what is known of the desired state. They belong to one goroutine.
+type resources struct {
+	services       map[string]service
+	neighbours     map[string]neighbour
+	advertisements map[string]advertisement
+	speakers       map[string][]netip.Addr // other hosts with a speaker
+	raw            map[string][]byte       // what the first three were read from, by key
+}
+
+func newResources() *resources {
+	return &resources{
+		services: map[string]service{}, neighbours: map[string]neighbour{}, advertisements: map[string]advertisement{},
+		speakers: map[string][]netip.Addr{}, raw: map[string][]byte{},
+	}
+}
+
+// followed are the prefixes of the keys that matter.
+func followed() []string {
+	return []string{
+		keyspace.ResourcePrefix(keyspace.CloudServices), keyspace.ResourcePrefix(keyspace.BGPPeers),
+		keyspace.ResourcePrefix(keyspace.BGPAdvertisements), keyspace.SpeakersPrefix,
+	}
+}
+
+// put takes over one key. What cannot be read removes what was there before.
+func (r *resources) put(key string, value []byte) error {
+	if host, ok := keyspace.ParseSpeaker(key); ok {
+		var record keyspace.SpeakerRecord
+		if err := json.Unmarshal(value, &record); err != nil {
+			delete(r.speakers, host)
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		r.speakers[host] = record.Addresses
+		return nil
+	}
+	plural, name, ok := keyspace.ParseResource(key)
+	if !ok {
+		return nil
+	}
+	var err error
+	switch plural {
+	case keyspace.CloudServices:
+		err = store(r.services, name, value, readService)
+	case keyspace.BGPPeers:
+		err = store(r.neighbours, name, value, readNeighbour)
+	case keyspace.BGPAdvertisements:
+		err = store(r.advertisements, name, value, readAdvertisement)
+	}
+	if err != nil {
+		delete(r.raw, key)
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	r.raw[key] = value
+	return nil
+}
+
+func store[T any](m map[string]T, name string, value []byte, read func([]byte) (T, error)) error {
+	if _, there := m[name]; !there && len(m) >= maxResources {
+		return fmt.Errorf("more than %d resources of this kind: the speaker looks at no more", maxResources)
+	}
+	v, err := read(value)
+	if err != nil {
+		delete(m, name)
+		return err
+	}
+	m[name] = v
+	return nil
+}
+
+// remove forgets one key.
+func (r *resources) remove(key string) {
+	if host, ok := keyspace.ParseSpeaker(key); ok {
+		delete(r.speakers, host)
+		return
+	}
+	delete(r.raw, key)
+	plural, name, ok := keyspace.ParseResource(key)
+	if !ok {
+		return
+	}
+	switch plural {
+	case keyspace.CloudServices:
+		delete(r.services, name)
+	case keyspace.BGPPeers:
+		delete(r.neighbours, name)
+	case keyspace.BGPAdvertisements:
+		delete(r.advertisements, name)
+	}
+}
+
+func readService(value []byte) (service, error) {
+	var o api.CloudService
+	if err := json.Unmarshal(value, &o); err != nil {
+		return service{}, err
+	}
+	o.Default()
+	if faults := o.Validate(); len(faults) > 0 {
+		return service{}, faults
+	}
+	s := service{name: o.Metadata.Name, kind: string(o.Spec.Service), port: uint16(o.Spec.Port), protocol: netfilter.TCP}
+	if o.Spec.Service == api.ServiceNameNms || o.Spec.Service == api.ServiceNameTrs {
+		s.protocol = netfilter.UDP
+	}
+	for _, text := range []string{o.Spec.Ipv4, o.Spec.Ipv6} {
+		if text == "" {
+			continue
+		}
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return service{}, err
+		}
+		s.vips = append(s.vips, a)
+	}
+	return s, nil
+}
+
+func readNeighbour(value []byte) (neighbour, error) {
+	var o api.BGPPeer
+	if err := json.Unmarshal(value, &o); err != nil {
+		return neighbour{}, err
+	}
+	o.Default()
+	s := o.Spec
+	n := neighbour{
+		Peer: Peer{
+			Name: o.Metadata.Name, PeerASN: uint32(s.PeerASN), LocalASN: uint32(s.LocalASN),
+			Port: uint16(cmp.Or(s.PeerPort, 179)), HoldTime: time.Duration(cmp.Or(s.HoldTimeSeconds, 9)) * time.Second,
+			ConnectRetry: time.Duration(cmp.Or(s.ConnectRetrySeconds, 5)) * time.Second,
+			TTLSecurity:  s.TtlSecurity, Passive: s.Passive, ExtendedNextHop: s.ExtendedNextHop,
+			MaxReceived: uint32(cmp.Or(s.MaxReceivedPrefixes, 1000)),
+		},
+		hosts: s.Hosts, passwordSecret: s.PasswordSecret, suspended: s.Suspended,
+	}
+	if s.EbgpMultihop > 1 && !n.Internal() {
+		n.MultihopTTL = uint8(s.EbgpMultihop)
+	}
+	if s.Bfd.Enabled {
+		n.bfd = &bfdSettings{
+			receive:    time.Duration(cmp.Or(s.Bfd.ReceiveIntervalMilliseconds, 300)) * time.Millisecond,
+			transmit:   time.Duration(cmp.Or(s.Bfd.TransmitIntervalMilliseconds, 300)) * time.Millisecond,
+			multiplier: uint8(cmp.Or(s.Bfd.DetectMultiplier, 3)),
+		}
+	}
+	var err error
+	if n.Address, err = netip.ParseAddr(s.PeerAddress); err != nil {
+		return neighbour{}, fmt.Errorf("peerAddress: %w", err)
+	}
+	n.Address = n.Address.Unmap()
+	if s.LocalAddress != "" {
+		if n.LocalAddress, err = netip.ParseAddr(s.LocalAddress); err != nil {
+			return neighbour{}, fmt.Errorf("localAddress: %w", err)
+		}
+		n.LocalAddress = n.LocalAddress.Unmap()
+	}
+	n.IPv4 = slices.Contains(s.AddressFamilies, "ipv4")
+	n.IPv6 = slices.Contains(s.AddressFamilies, "ipv6")
+	if len(s.AddressFamilies) == 0 {
+		n.IPv4 = n.Address.Is4() || s.ExtendedNextHop
+		n.IPv6 = n.Address.Is6()
+	}
+	return n, n.check()
+}
+
+// check refuses what no session can have, should the manager not have refused it already.
+func (n neighbour) check() error {
+	switch {
+	case n.PeerASN == 0 || n.LocalASN == 0:
+		return errors.New("peerASN and localASN are needed")
+	case n.HoldTime < 3*time.Second:
+		return errors.New("holdTimeSeconds must be at least 3")
+	case n.LocalAddress.IsValid() && n.LocalAddress.Is4() != n.Address.Is4():
+		return errors.New("localAddress and peerAddress are of different families")
+	case n.ExtendedNextHop && n.Address.Is4():
+		return errors.New("extendedNextHop needs an IPv6 peerAddress")
+	case n.TTLSecurity && n.MultihopTTL > 0:
+		return errors.New("ttlSecurity and ebgpMultihop exclude each other")
+	}
+	return nil
+}
+
+func readAdvertisement(value []byte) (advertisement, error) {
+	var o api.BGPAdvertisement
+	if err := json.Unmarshal(value, &o); err != nil {
+		return advertisement{}, err
+	}
+	o.Default()
+	s := o.Spec
+	a := advertisement{
+		name: o.Metadata.Name, services: s.Services, peers: s.Peers, hosts: s.Hosts,
+		attributes: Attributes{LocalPreference: uint32(s.LocalPreference), MED: uint32(s.Med), Prepend: uint8(min(max(s.AsPathPrepend, 0), 16))},
+	}
+	for _, text := range s.Communities {
+		c, err := parseCommunity(text)
+		if err != nil {
+			return advertisement{}, err
+		}
+		a.attributes.Communities = append(a.attributes.Communities, c)
+	}
+	for _, text := range s.LargeCommunities {
+		c, err := parseLargeCommunity(text)
+		if err != nil {
+			return advertisement{}, err
+		}
+		a.attributes.LargeCommunities = append(a.attributes.LargeCommunities, c)
+	}
+	return a, nil
+}
+
+// parseCommunity reads 64512:100 or the name of a well-known community.
+func parseCommunity(text string) (uint32, error) {
+	known := map[string]uint32{
+		"graceful-shutdown": GracefulShutdown, "no-export": 0xffffff01, "no-advertise": 0xffffff02,
+		"no-export-subconfed": 0xffffff03, "no-peer": 0xffffff04,
+	}
+	if c, ok := known[text]; ok {
+		return c, nil
+	}
+	parts, err := numbers(text, 2, 16)
+	if err != nil {
+		return 0, fmt.Errorf("community %q: want two numbers below 65536, as in 64512:100, or one of %v", text, slices.Sorted(maps.Keys(known)))
+	}
+	return parts[0]<<16 | parts[1], nil
+}
+
+func parseLargeCommunity(text string) (LargeCommunity, error) {
+	parts, err := numbers(text, 3, 32)
+	if err != nil {
+		return LargeCommunity{}, fmt.Errorf("large community %q: want three numbers, as in 4200000000:1:2", text)
+	}
+	return LargeCommunity(parts), nil
+}
+
+func numbers(text string, count, bits int) ([]uint32, error) {
+	parts := strings.Split(text, ":")
+	if len(parts) != count {
+		return nil, errors.New("wrong number of parts")
+	}
+	out := make([]uint32, count)
+	for i, p := range parts {
+		n, err := strconv.ParseUint(p, 10, bits)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = uint32(n)
+	}
+	return out, nil
+}
