@@ -7,6 +7,8 @@ SHELL := bash
 # SUDO is empty for root, and where there is no sudo: the lab then says that it needs root.
 SUDO := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
 PROGRAMS := $(notdir $(wildcard cmd/*))
+# What the programs say they are: a tag, or the last one with the commit after it.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 # Seconds that `make fuzz` spends on each fuzz function.
 FUZZTIME ?= 30s
 # Seconds that `make faults` lets faults happen.
@@ -98,7 +100,7 @@ release-api: generate ## Make the API as it is now the one that later changes mu
 .PHONY: build
 build: ## Build all programs into bin/
 	@mkdir -p bin
-	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X github.com/cyphonic/cyphonic/internal/program.release=$(VERSION)' -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
 
 # Tag of the images, and the processors that they are for.
 TAG ?= dev

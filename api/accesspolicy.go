@@ -72,6 +72,9 @@ func validateSelectors(selectors []Selector, at pointer, found *faults) {
 	for i, selector := range selectors {
 		at := at.index(i)
 		for j, kind := range selector.Kinds {
+			if slices.Contains(selector.Kinds[:j], kind) {
+				found.add(at.key("kinds").index(j), "repeats %s", show(kind))
+			}
 			if kind != "Node" && kind != "GeneralNode" {
 				found.add(at.key("kinds").index(j), "is %s, must be Node or GeneralNode", show(kind))
 			}

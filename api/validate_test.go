@@ -120,6 +120,7 @@ func wrongDevices() map[string]wrong {
 		"no adapter":                   {"GeneralNode", `"gateway-a"`, `""`, "/spec/adapter"},
 		"no source":                    {"AccessPolicy", `[{"kinds":["Node"],"names":["viewer"]}]`, `[]`, "/spec/from"},
 		"kind that cannot be selected": {"AccessPolicy", `"kinds":["Node"]`, `"kinds":["Node","Adapter"]`, "/spec/from/0/kinds/1"},
+		"kind twice":                   {"AccessPolicy", `"kinds":["Node"]`, `"kinds":["Node","Node"]`, "/spec/from/0/kinds/1"},
 		"protocol":                     {"AccessPolicy", `"icmp"`, `"sctp"`, "/spec/rules/1/protocol"},
 		"ports of icmp":                {"AccessPolicy", `"icmp"`, `"icmp","ports":["80"]`, "/spec/rules/1/ports"},
 		"port 0":                       {"AccessPolicy", `"80"`, `"0"`, "/spec/rules/0/ports/0"},

@@ -37,8 +37,8 @@ type replicaFlags struct {
 func (r *replicaFlags) add(p *pflag.FlagSet) {
 	p.StringVar(&r.name, "name", "", "name of the replica, unique among all, instead of replica.name of the configuration")
 	p.StringVar(&r.host, "host", "", "name of the host, instead of replica.host")
-	p.StringArrayVar(&r.addresses, "address", nil, "address at which others reach the replica, once per family, instead of replica.addresses")
-	p.StringArrayVar(&r.advertise, "advertise", nil, "address, with or without port, at which devices reach this very TRS, once per family, instead of trs.advertise")
+	p.StringSliceVar(&r.addresses, "address", nil, "address at which others reach the replica, one per family (again or after a comma), instead of replica.addresses")
+	p.StringSliceVar(&r.advertise, "advertise", nil, "address, with or without port, at which devices reach this very TRS, one per family (again or after a comma), instead of trs.advertise")
 	p.StringVar(&r.speakerSocket, "speaker-socket", "", "unix socket of the speaker of the host, instead of replica.speakerSocket")
 }
 

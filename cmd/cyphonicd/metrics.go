@@ -22,6 +22,14 @@ const (
 	metricsIdleTimeout     = time.Minute
 	metricsShutdownTimeout = 2 * time.Second
 	metricsMaxHeaderBytes  = 16 << 10
+	// healthTimeout bounds an answer to strangers, and healthIdleTimeout how long they may keep a connection without a
+	// question.
+	healthTimeout     = 10 * time.Second
+	healthIdleTimeout = 15 * time.Second
+	// maxHealthConnections bounds the connections of strangers, maxHealthConnectionsPerAddress those of one address: who
+	// opens many leaves room for the probes of others. Further ones are closed at once.
+	maxHealthConnections           = 256
+	maxHealthConnectionsPerAddress = 16
 	// maxScrapes bounds what strangers at the health listener can make the process do at once.
 	maxScrapes = 4
 )
@@ -69,7 +77,7 @@ func (c *cloud) serveMetrics(ctx context.Context) error {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /drain", c.handleDrain)
 	mux.HandleFunc("POST /drain", c.handleDrain)
-	return serveHTTP(ctx, c.metrics, mux)
+	return serveHTTP(ctx, c.metrics, operatorServer(mux))
 }
 
 // serveHealth offers probes and metrics to others, if configured.
@@ -77,13 +85,25 @@ func (c *cloud) serveHealth(ctx context.Context) error {
 	if c.health == nil {
 		return nil
 	}
-	return serveHTTP(ctx, c.health, c.probes())
+	return serveHTTP(ctx, newBounded(c.health), healthServer(c.probes()))
 }
 
-func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{
+// operatorServer is for this host: profiles and drains take their time.
+func operatorServer(handler http.Handler) *http.Server {
+	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: metricsHeaderTimeout, IdleTimeout: metricsIdleTimeout, MaxHeaderBytes: metricsMaxHeaderBytes,
 	}
+}
+
+// healthServer is for strangers.
+func healthServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadTimeout: metricsHeaderTimeout, WriteTimeout: healthTimeout, IdleTimeout: healthIdleTimeout,
+		MaxHeaderBytes: metricsMaxHeaderBytes,
+	}
+}
+
+func serveHTTP(ctx context.Context, listener net.Listener, server *http.Server) error {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

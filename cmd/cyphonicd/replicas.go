@@ -94,13 +94,11 @@ func (c *cloud) speakerFor(o cloudOptions, service, name string, addresses []net
 		return nil
 	}
 	// Devices come to such a TRS at its own address. Behind the speaker its answers would leave from the service's.
-	if service == cloudconfig.ServiceTRS && len(o.config.TRS.Advertise) > 0 {
-		return nil
-	}
+	direct := service == cloudconfig.ServiceTRS && len(o.config.TRS.Advertise) > 0
 	gauge := c.inService.WithLabelValues(service)
 	return balancer.NewClient(balancer.ClientOptions{
 		Socket: socket, Log: o.log.With("component", service),
-		Registration: balancer.Registration{Service: service, Name: name, Addresses: addresses, Port: port},
+		Registration: balancer.Registration{Service: service, Name: name, Addresses: addresses, Port: port, Direct: direct},
 		Changed: func(inService bool) {
 			gauge.Set(0)
 			if inService {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
 
 	"github.com/cyphonic/cyphonic/internal/cloudconfig"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
@@ -86,5 +87,18 @@ func TestTheLoadIsMeasured(t *testing.T) {
 	s.sample() // at the same moment
 	if got := s.load(cloudconfig.ServiceAS); got.Requests != 0 || got.CPU != 0 {
 		t.Errorf("without time in between: %+v", got)
+	}
+}
+
+// TestAddressesComeAsAListToo is what Kubernetes puts in for $(POD_IPS).
+func TestAddressesComeAsAListToo(t *testing.T) {
+	var r replicaFlags
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	r.add(flags)
+	if err := flags.Parse([]string{"--address=192.0.2.7,2001:db8::7", "--advertise=192.0.2.1", "--advertise=2001:db8::1"}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(r.addresses, []string{"192.0.2.7", "2001:db8::7"}) || !slices.Equal(r.advertise, []string{"192.0.2.1", "2001:db8::1"}) {
+		t.Errorf("%q, %q", r.addresses, r.advertise)
 	}
 }

@@ -38,9 +38,9 @@ import (
 const (
 	// speakerPeers is how many BGP sessions a speaker can have.
 	speakerPeers = 16
-	// speakerGrace is how long the replicas of the host have to register after the speaker has started, before it changes
-	// what an earlier one set up.
-	speakerGrace = time.Second
+	// speakerGrace bounds how long the speaker waits after its start for the replicas that an earlier one let traffic go
+	// to. Replicas try to connect at least once a second.
+	speakerGrace = 3 * time.Second
 	// speakerTTL is how long the report of a speaker that was killed stays.
 	speakerTTL = 5 * time.Second
 	// etcdRetry is the wait between attempts to reach etcd at the start, and connectTimeout bounds one.
@@ -76,11 +76,11 @@ func runSpeaker(ctx context.Context, o cloudOptions) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m := o.material.Speaker
-	metrics, err := net.Listen("tcp", o.config.Metrics.Listen)
+	listeners, err := openSpeakerListeners(o.config)
 	if err != nil {
-		return fmt.Errorf("metrics: %w", err)
+		return err
 	}
-	defer func() { _ = metrics.Close() }()
+	defer listeners.close()
 	socket, err := listenSocket(o.config.Speaker.Socket, m)
 	if err != nil {
 		return err
@@ -111,22 +111,61 @@ func runSpeaker(ctx context.Context, o cloudOptions) error {
 		return err
 	}
 	o.log.Info("ready", "socket", o.config.Speaker.Socket, "routerID", m.RouterID.String(), "host", o.material.Replica.Host)
-	return serveSpeaker(ctx, s, metrics, registry)
+	return serveSpeaker(ctx, s, listeners, registry)
 }
 
-// serveSpeaker runs the speaker, with its metrics for as long as it runs.
-func serveSpeaker(ctx context.Context, s *speaker.Speaker, metrics net.Listener, registry *prometheus.Registry) error {
-	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	group, inner := errgroup.WithContext(inner)
+// speakerListeners are for the operator on this host and, if configured, for probes of others.
+type speakerListeners struct{ metrics, health net.Listener }
+
+func openSpeakerListeners(c cloudconfig.Config) (l speakerListeners, err error) {
+	if l.metrics, err = net.Listen("tcp", c.Metrics.Listen); err != nil {
+		return l, fmt.Errorf("metrics: %w", err)
+	}
+	if c.Health.Listen == "" {
+		return l, nil
+	}
+	if l.health, err = net.Listen("tcp", c.Health.Listen); err != nil {
+		_ = l.metrics.Close()
+		return l, fmt.Errorf("health: %w", err)
+	}
+	return l, nil
+}
+
+func (l speakerListeners) close() {
+	_ = l.metrics.Close()
+	if l.health != nil {
+		_ = l.health.Close()
+	}
+}
+
+// serve offers metrics and probes, and profiles to this host, until ctx ends.
+func (l speakerListeners) serve(ctx context.Context, registry *prometheus.Registry) error {
+	group, ctx := errgroup.WithContext(ctx)
+	mux := speakerProbes(registry)
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	group.Go(func() error { return serveHTTP(ctx, l.metrics, operatorServer(mux)) })
+	if l.health != nil {
+		group.Go(func() error { return serveHTTP(ctx, newBounded(l.health), healthServer(speakerProbes(registry))) })
+	}
+	return group.Wait()
+}
+
+func speakerProbes(registry *prometheus.Registry) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	for _, path := range []string{"GET /livez", "GET /readyz"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	}
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	group.Go(func() error { return serveHTTP(inner, metrics, mux) })
+	return mux
+}
+
+// serveSpeaker runs the speaker, with its metrics for as long as it runs.
+func serveSpeaker(ctx context.Context, s *speaker.Speaker, listeners speakerListeners, registry *prometheus.Registry) error {
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	group, inner := errgroup.WithContext(inner)
+	group.Go(func() error { return listeners.serve(inner, registry) })
 	group.Go(func() error {
 		defer cancel()
 		end, stop := context.WithCancel(ctx)

@@ -61,12 +61,12 @@ func (c *Client) change(f func()) {
 func (c *Client) SetState(state keyspace.ReplicaState) { c.change(func() { c.state = state }) }
 
 // Withdrawn waits until the speaker has confirmed that it sends no new flow here any more. It must follow
-// SetState(Leaving). It returns at once if this replica never was registered; a speaker that is away just now may have
+// SetState(Leaving). It returns at once if this replica never was registered, or gets nothing by the speaker; a speaker that is away just now may have
 // left its rules in place, so its return is waited for until ctx ends.
 func (c *Client) Withdrawn(ctx context.Context) error {
 	for {
 		c.mu.Lock()
-		done := !c.joined || (c.answer.State == c.state && !c.answer.InService)
+		done := !c.joined || c.options.Registration.Direct || (c.answer.State == c.state && !c.answer.InService)
 		replaced := c.replaced
 		c.mu.Unlock()
 		if done {

@@ -22,6 +22,9 @@ type Registration struct {
 	// Addresses at which the replica takes the service's traffic: at most one IPv4 and one IPv6, on Port.
 	Addresses []netip.Addr          `json:"addresses"`
 	Port      uint16                `json:"port"`
+	// Direct: devices come to Addresses themselves, so the replica gets nothing that comes for an address of the service.
+	// It registers so that its packets are kept out of connection tracking; it is never in service.
+	Direct bool `json:"direct,omitempty"`
 	State     keyspace.ReplicaState `json:"state"` // only Ready replicas get new flows
 }
 

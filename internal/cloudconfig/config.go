@@ -229,7 +229,7 @@ func loadTLS(certificateFile, keyFile string, now time.Time) (tls.Certificate, e
 	if certificateFile == "" || keyFile == "" {
 		return tls.Certificate{}, errors.New("certificateFile and keyFile are needed: create them with cyphonicctl init")
 	}
-	if err := checkMode(keyFile, 0o077); err != nil {
+	if err := checkMode(keyFile, unreadable); err != nil {
 		return tls.Certificate{}, err
 	}
 	pair, err := tls.LoadX509KeyPair(certificateFile, keyFile)
@@ -252,7 +252,7 @@ func loadTokenHash(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("needed by the manager: create it with cyphonicctl init")
 	}
-	if err := checkMode(path, 0o022); err != nil {
+	if err := checkMode(path, unwritable); err != nil {
 		return "", err
 	}
 	raw, err := os.ReadFile(path)
@@ -269,8 +269,18 @@ func loadTokenHash(path string) (string, error) {
 	return text, nil
 }
 
-// checkMode refuses a file with permissions that only its owner may have.
+// Permissions that checkMode refuses: of files that only their owner may write, and of those that only he may read, too.
+const (
+	unwritable fs.FileMode = 0o022
+	unreadable fs.FileMode = 0o077
+)
+
+// checkMode refuses a file with permissions that only its owner may have. What is secret may also be read by a group of
+// the process under the conditions of identity.CheckPrivate.
 func checkMode(path string, private fs.FileMode) error {
+	if private == unreadable {
+		return identity.CheckPrivate(path)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return err

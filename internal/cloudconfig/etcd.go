@@ -64,12 +64,12 @@ func (c *Config) checkEtcd(services []string, add func(string, error)) {
 	case (c.Etcd.CertificateFile == "") != (c.Etcd.KeyFile == ""):
 		add("etcd.certificateFile", errors.New("certificateFile and keyFile go together"))
 	case c.Etcd.KeyFile != "":
-		add("etcd.keyFile", checkMode(c.Etcd.KeyFile, 0o077))
+		add("etcd.keyFile", checkMode(c.Etcd.KeyFile, unreadable))
 	}
 	switch {
 	case (c.Etcd.Username == "") != (c.Etcd.PasswordFile == ""):
 		add("etcd.username", errors.New("username and passwordFile go together"))
 	case c.Etcd.PasswordFile != "":
-		add("etcd.passwordFile", checkMode(c.Etcd.PasswordFile, 0o077))
+		add("etcd.passwordFile", checkMode(c.Etcd.PasswordFile, unreadable))
 	}
 }

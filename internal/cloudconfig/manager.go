@@ -141,7 +141,7 @@ func loadAuthorities(path string, now time.Time) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
-	if err := checkMode(path, 0o022); err != nil {
+	if err := checkMode(path, unwritable); err != nil {
 		return nil, err
 	}
 	raw, err := os.ReadFile(path)
@@ -177,7 +177,7 @@ func checkSecretsDirectory(path string) error {
 	case !info.IsDir():
 		return fmt.Errorf("%s is no directory: it must have one folder per secret", path)
 	}
-	return checkMode(path, 0o022)
+	return checkMode(path, unwritable)
 }
 
 func checkAdvertise(address string) error {

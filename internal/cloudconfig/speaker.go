@@ -22,7 +22,7 @@ type Speaker struct {
 	// Default: /run/cyphonic/speaker.sock.
 	Socket string `json:"socket,omitempty"`
 	// SocketMode is the octal mode of the socket: who may write to it may have
-	// traffic sent to any address of the host. Default: "0660".
+	// traffic of the services sent to any address that the host reaches. Default: "0660".
 	SocketMode string `json:"socketMode,omitempty"`
 	// SocketGroup is the group of the socket, by name or number. Default: that of
 	// the process.

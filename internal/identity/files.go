@@ -82,7 +82,10 @@ func LoadIssuer(keyPath, certificatePath string) (*Issuer, error) {
 }
 
 func loadIssuerKey(path string) (ed25519.PrivateKey, error) {
-	b, err := readPrivate(path)
+	if err := CheckPrivate(path); err != nil {
+		return nil, fmt.Errorf("load issuer key: %w", err)
+	}
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("load issuer key: %w", err)
 	}

@@ -112,7 +112,10 @@ func PrintJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// Version is the module version if the program was installed as a module, else
+// release is the version that the linker puts in: -X github.com/cyphonic/cyphonic/internal/program.release=1.2.3.
+var release string
+
+// Version is the release that the program was built as, else the module version if it was installed as a module, else
 // the commit it was built from, with the toolchain and the platform.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
@@ -124,6 +127,9 @@ func Version() string {
 		settings[s.Key] = s.Value
 	}
 	version := info.Main.Version
+	if release != "" {
+		version = release
+	}
 	if version == "" || version == "(devel)" {
 		version = "devel"
 	}

@@ -15,7 +15,7 @@ type activity struct {
 	served  bool // a login before
 }
 
-// await says that the device is waited for, for at most timeout. While the server refuses, a device that has been served
+// await says that the device is waited for, for at most timeout, and shorter when there are many. While the server refuses, a device that has been served
 // is not waited for, and any other one not for long.
 func (s *Server) await(raw net.Conn, served bool, timeout time.Duration) bool {
 	s.mu.Lock()
@@ -25,6 +25,9 @@ func (s *Server) await(raw net.Conn, served bool, timeout time.Duration) bool {
 			return false
 		}
 		timeout = min(timeout, drainPatience)
+	}
+	if len(s.open) > crowded {
+		timeout = min(timeout, crowdedTimeout)
 	}
 	if a := s.open[raw]; a != nil {
 		a.waiting, a.served = true, served

@@ -26,6 +26,11 @@ const (
 	loginTimeout      = 12 * time.Second
 	connectionTimeout = 30 * time.Minute
 
+	// From crowded connections on a device is waited for only crowdedTimeout: who opens many connections from many
+	// addresses and says nothing has to do so all the time to keep the others out.
+	crowded        = maxConnections / 4 * 3
+	crowdedTimeout = 5 * time.Second
+
 	// lastCall is how long a draining AS takes the connections that have reached
 	// it, drainPatience how long it waits for a device that has connected and
 	// has said nothing yet.

@@ -256,15 +256,7 @@ func TestLocationsMoveWithoutTheDevices(t *testing.T) {
 
 // Faults of all kinds follow each other. CYPHONIC_NMS_SEEDS says how many runs there are.
 func TestManyFaults(t *testing.T) {
-	runs := 6
-	if text := os.Getenv("CYPHONIC_NMS_SEEDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		runs = n
-	}
-	for seed := range uint64(runs) {
+	for seed := range uint64(runsOf(t, 6)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			s := newSimulation(t, 1000+seed, 4, 16)
@@ -278,6 +270,20 @@ func TestManyFaults(t *testing.T) {
 			t.Logf("%d directions, %d attacks, %d datagrams taken at two owners", s.routed, s.attacks, s.twice)
 		})
 	}
+}
+
+// runsOf is how many runs with other random numbers are asked for.
+func runsOf(t *testing.T, missing int) int {
+	t.Helper()
+	text := os.Getenv("CYPHONIC_NMS_SEEDS")
+	if text == "" {
+		return missing
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func (s *simulation) randomFault() {

@@ -37,7 +37,9 @@ type simulation struct {
 	asked    map[*simRequest]bool
 	routed   int
 	attacks  int
-	twice    int // hedged duplicates
+	twice    int           // hedged duplicates
+	slow     []*simRequest // met, but not at the first try
+	took     map[*simRequest]time.Duration
 }
 
 // simReplica is one replica with what its surroundings know of it.
@@ -107,6 +109,7 @@ func newSimulation(t testing.TB, seed uint64, replicas, devices int) *simulation
 		world: newWorld(t), random: mathrand.New(mathrand.NewPCG(seed, 1)), replicas: make(map[string]*simReplica),
 		bySource: make(map[netip.AddrPort]*simDevice), links: make(map[[2]string]*simLink), revision: 100,
 		seen: make(map[seenDatagram]time.Time), asked: make(map[*simRequest]bool), loss: 0.02,
+		took: make(map[*simRequest]time.Duration),
 	}
 	s.contents.Policies[0].Spec.From = s.contents.Policies[0].Spec.To // everybody may talk to everybody
 	for i := range devices {
@@ -430,6 +433,10 @@ func (s *simulation) onRouted(d *simDevice, e signaling.Routed) {
 			}
 			delete(s.asked, r)
 			s.routed++
+			if took := s.now.Sub(r.at); took > prompt {
+				s.slow = append(s.slow, r)
+				s.took[r] = took
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // LeasedRecordOptions say what a LeasedRecord writes. All fields are required.
@@ -31,14 +32,15 @@ type LeasedRecord struct {
 	log    *slog.Logger
 	wake   chan struct{} // of size 1
 
-	// owned by the goroutine of Run
-	lease    clientv3.LeaseID // 0: none
-	renewed  time.Time        // the lease
+	// owned by the goroutine that writes
 	verified time.Time        // that the key is there
-	put      uint64           // the version that was written; 0: none under this lease
+	put      uint64           // the version that was written; 0: none yet
+	under    clientv3.LeaseID // the lease under which it was written
 	foreign  bool             // another writer has the key
 
 	mu      sync.Mutex
+	lease   clientv3.LeaseID // 0: none
+	renewed time.Time        // the lease
 	value   []byte
 	version uint64 // counts the values
 	first   int64  // revision of the first write; 0: none yet
@@ -105,6 +107,17 @@ func (l *LeasedRecord) Withdraw() {
 
 // Run writes until ctx ends or Withdraw is called, then removes the key and returns nil.
 func (l *LeasedRecord) Run(ctx context.Context) error {
+	var group errgroup.Group
+	running, stop := context.WithCancel(ctx)
+	// A renewal that takes long must not hold up a write, nor the other way round.
+	group.Go(func() error { l.keepLease(running); return nil })
+	group.Go(func() error { defer stop(); l.keepWriting(running); return nil })
+	_ = group.Wait()
+	l.revoke(ctx)
+	return nil
+}
+
+func (l *LeasedRecord) keepWriting(ctx context.Context) {
 	delay := retryMin
 	for ctx.Err() == nil && !l.leaving() {
 		wait := l.ttl / 4
@@ -116,8 +129,6 @@ func (l *LeasedRecord) Run(ctx context.Context) error {
 		}
 		l.await(ctx, wait)
 	}
-	l.revoke(ctx)
-	return nil
 }
 
 func (l *LeasedRecord) leaving() bool {
@@ -137,22 +148,29 @@ func (l *LeasedRecord) await(ctx context.Context, d time.Duration) {
 	}
 }
 
-// step does what is due: a lease, its renewal, the newest value, a look whether it is still there.
+// step does what is due: a lease, the newest value, a look whether it is still there.
 func (l *LeasedRecord) step(ctx context.Context) error {
-	err := l.keepLease(ctx)
+	lease, err := l.takeLease(ctx)
 	if err == nil {
-		err = l.write(ctx)
+		err = l.write(ctx, lease)
 	}
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		l.lost()
+		l.lost(lease)
 	}
 	return err
 }
 
-// lost takes note that the lease, and with it the key, is gone.
-func (l *LeasedRecord) lost() {
-	l.lease, l.put = 0, 0
-	l.note(0, 0)
+// lost takes note that a lease, and with it the key, is gone.
+func (l *LeasedRecord) lost(lease clientv3.LeaseID) {
+	l.mu.Lock()
+	current := l.lease == lease
+	if current {
+		l.lease = 0
+	}
+	l.mu.Unlock()
+	if current {
+		l.note(0, 0)
+	}
 }
 
 // note says which version etcd has.
@@ -167,44 +185,43 @@ func (l *LeasedRecord) note(version uint64, revision int64) {
 	l.change = make(chan struct{})
 }
 
-// keepLease takes or renews the lease. A renewal costs etcd no write and is given up early: the next one goes to
-// another member, and three fit into the shortest life of a lease that is used.
-func (l *LeasedRecord) keepLease(ctx context.Context) error {
-	limit := l.ttl / 2
-	if l.lease != 0 {
-		limit = l.ttl / 5
+// takeLease returns the lease, a new one if there is none.
+func (l *LeasedRecord) takeLease(ctx context.Context) (clientv3.LeaseID, error) {
+	if lease, _ := l.held(); lease != 0 {
+		return lease, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, l.ttl/2)
 	defer cancel()
 	now := time.Now()
-	switch {
-	case l.lease == 0:
-		granted, err := l.client.Grant(ctx, int64(l.ttl/time.Second))
-		if err != nil {
-			return fmt.Errorf("take a lease: %w", err)
-		}
-		l.lease, l.renewed = granted.ID, now
-	case now.Sub(l.renewed) >= l.ttl/5:
-		if _, err := l.client.KeepAliveOnce(ctx, l.lease); err != nil {
-			return fmt.Errorf("renew the lease: %w", err)
-		}
-		l.renewed = now
+	granted, err := l.client.Grant(ctx, int64(l.ttl/time.Second))
+	if err != nil {
+		return 0, fmt.Errorf("take a lease: %w", err)
 	}
-	return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lease, l.renewed = granted.ID, now
+	return l.lease, nil
+}
+
+// held is the lease, if there is one, and when it was renewed last.
+func (l *LeasedRecord) held() (clientv3.LeaseID, time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lease, l.renewed
 }
 
 // write brings the newest value into etcd.
-func (l *LeasedRecord) write(ctx context.Context) error {
+func (l *LeasedRecord) write(ctx context.Context, lease clientv3.LeaseID) error {
 	l.mu.Lock()
 	value, version, started := l.value, l.version, l.first != 0
 	l.mu.Unlock()
-	if version == 0 || version == l.put && !l.foreign && time.Since(l.verified) < l.ttl {
+	if version == 0 || version == l.put && lease == l.under && !l.foreign && time.Since(l.verified) < l.ttl {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.ttl/2)
 	defer cancel()
-	put := clientv3.OpPut(l.key, string(value), clientv3.WithLease(l.lease))
-	own := clientv3.Compare(clientv3.LeaseValue(l.key), "=", l.lease)
+	put := clientv3.OpPut(l.key, string(value), clientv3.WithLease(lease))
+	own := clientv3.Compare(clientv3.LeaseValue(l.key), "=", lease)
 	absent := clientv3.Compare(clientv3.CreateRevision(l.key), "=", 0)
 	txn := l.client.Txn(ctx).If(own).Then(put).Else(clientv3.OpTxn([]clientv3.Cmp{absent}, []clientv3.Op{put}, nil))
 	if !started { // the key of an earlier process that was killed is taken over
@@ -219,24 +236,25 @@ func (l *LeasedRecord) write(ctx context.Context) error {
 		if !l.foreign {
 			l.log.Error("another process writes the same key: give each replica a name of its own, or end one of them")
 		}
-		l.foreign, l.put = true, version
+		l.foreign, l.put, l.under = true, version, lease
 		l.note(0, 0)
 		return nil
 	}
-	l.foreign, l.put = false, version
+	l.foreign, l.put, l.under = false, version, lease
 	l.note(version, done.Header.Revision)
 	return nil
 }
 
 // revoke removes the key, if it is still this writer's.
 func (l *LeasedRecord) revoke(ctx context.Context) {
-	if l.lease == 0 {
+	lease, _ := l.held()
+	if lease == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	if _, err := l.client.Revoke(ctx, l.lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	if _, err := l.client.Revoke(ctx, lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		l.log.Warn("leased record not removed; it goes with its lease", "error", err)
 	}
-	l.lost()
+	l.lost(lease)
 }

@@ -50,6 +50,10 @@ const (
 	followRetryMax = 2 * time.Second
 	leaseRetryMax  = time.Second
 
+	// leaseRenewals is how often a lease is renewed in its life, and how often etcd is asked for one renewal while it
+	// does not answer.
+	leaseRenewals = 5
+
 	// checkInterval is how often a watch asks whether etcd answers and its watch is heard of, checkTimeout how long it
 	// waits for either, askAgain how often it asks again, another member, if there is no answer.
 	checkInterval = 2 * time.Second

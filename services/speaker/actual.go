@@ -76,7 +76,7 @@ func readPassword(directory, name string) (Secret, error) {
 	return Secret(raw), nil
 }
 
-// findHosts finds the other speakers that are on a link of this host.
+// findHosts finds the other speakers that are on a link of this host, and the addresses that are the host's own.
 func (l *loop) findHosts(now time.Time) {
 	const interval, limit = 10 * time.Second, 64 // as many as the packet filter takes
 	if now.Sub(l.hostsAt) < interval {
@@ -95,6 +95,33 @@ func (l *loop) findHosts(now time.Time) {
 		}
 	}
 	l.hosts = onLink(l.options.Host, l.resources.speakers, links, limit)
+	if own, err := ownAddresses(); err == nil {
+		l.own = own
+	}
+}
+
+// ownAddresses are those of the host's interfaces, but for loopback, where the packet filter puts addresses of services.
+func ownAddresses() ([]netip.Addr, error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var own []netip.Addr
+	for _, i := range interfaces {
+		if i.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		addresses, err := i.Addrs()
+		if err != nil {
+			continue // it has just gone
+		}
+		for _, a := range addresses {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				own = append(own, prefix.Addr())
+			}
+		}
+	}
+	return own, nil
 }
 
 // onLink are the addresses of other hosts' speakers within the links, sorted.
@@ -194,10 +221,11 @@ func (l *loop) try(now time.Time, peer string, err error, done func()) {
 	l.routerAt = now.Add(routerRetry)
 }
 
-// isDown tells whether BFD lost the peer after it had been up.
+// isDown tells whether BFD has just lost the peer after it had been up. Some time later the session is tried again
+// without BFD: routers such as FRR begin with BFD only when BGP is established.
 func (l *loop) isDown(p Peer) bool {
-	_, down := l.bfdDown[p.Address]
-	return down
+	since, down := l.bfdDown[p.Address]
+	return down && l.options.Now().Sub(since) < bfdHold
 }
 
 // full begins a session anew some time after it was shut down because of too many prefixes.

@@ -52,3 +52,27 @@ func TestALostLinkEndsTheSessionAtOnce(t *testing.T) {
 	n.awaitRoutes("a", 15*time.Second, vip4)
 	n.sameSession("b", since)
 }
+
+// A router whose administrator switches BFD off keeps its session (RFC 5882, section 4.2).
+func TestBFDThatTheRouterSwitchesOffEndsNoSession(t *testing.T) {
+	n, a, _ := two(t)
+	a.vtysh("configure terminal", "router bgp 64999", "neighbor 198.51.100.2 bfd")
+	n.put(peer("a", routerIP4, 64999, func(s *api.BGPPeerSpec) { s.HoldTimeSeconds, s.Bfd.Enabled = 90, true }))
+	n.start()
+	n.register("nms-1", keyspace.ReplicaReady)
+	n.awaitRoutes("a", 15*time.Second, vip4)
+	bfdIs := func(state string) {
+		t.Helper()
+		n.await("BFD "+state, 15*time.Second, func() (string, bool) {
+			s := n.session("a")
+			return fmt.Sprintf("%+v", s), s.BFD == state
+		})
+	}
+	bfdIs("Up")
+	since := n.session("a").Since
+	a.vtysh("configure terminal", "bfd", "peer 198.51.100.2 local-address 198.51.100.1 interface eth0", "shutdown")
+	bfdIs("Down")
+	time.Sleep(2 * time.Second)
+	n.sameSession("a", since)
+	n.awaitRoutes("a", time.Second, vip4)
+}

@@ -20,6 +20,7 @@ const promise = 200 * time.Millisecond
 // What is measured gets the processor before the other work of the machine; a busy one gets three attempts.
 func TestConvergence(t *testing.T) {
 	n := newNet(t, "router")
+	n.settings.Netfilter = true
 	n.startFRR("router", frrConfig(64512, frrFour))
 	n.put(service("nms"), advertisement("all", nil), peer("r4", routerIP4, 64512, nil))
 	n.start()

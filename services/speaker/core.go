@@ -20,6 +20,7 @@ type input struct {
 	resources *resources
 	backends  []balancer.Registration // registered replicas, by service and name
 	hosts     []netip.Addr            // of other speakers, on a link of this host
+	own       []netip.Addr            // of this host, but for those of loopback interfaces
 
 	applied     netfilter.State // what the packet filter does
 	failed      bool            // the last attempt to change it failed
@@ -32,6 +33,7 @@ type input struct {
 // plan is what shall be.
 type plan struct {
 	filter netfilter.State
+	left   []string // replicas that get no traffic because of what they say of themselves
 	peers  map[string]Peer
 	faults map[string]string // peers that can have no session, and why
 	bfd    []bfd.Peer
@@ -98,7 +100,7 @@ func (c *core) plan(now time.Time, in input) plan {
 		}
 	}
 	v = newView(in, c.heldServices())
-	p.filter = v.state
+	p.filter, p.left = v.state, v.left
 	p.status = c.status(in, v)
 	return p
 }

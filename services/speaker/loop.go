@@ -3,6 +3,7 @@ package speaker
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cyphonic/cyphonic/internal/balancer"
@@ -17,8 +18,12 @@ type loop struct {
 	core      *core
 	resources *resources
 	started   time.Time
+	awaited   []string  // replicas that an earlier process let traffic go to
+	reminded  bool      // awaited is known
+	begun     bool      // they have registered, or have had the time
 	stopping  time.Time // zero: not yet
 	hosts     []netip.Addr
+	own       []netip.Addr
 	hostsAt   time.Time
 
 	// the packet filter
@@ -26,8 +31,11 @@ type loop struct {
 	known    bool // something has been applied by this process
 	applying bool
 	failed   bool
+	checked  time.Time     // when the last attempt ended
 	delay    time.Duration // of the next attempt
 	retryAt  time.Time
+
+	left []string // replicas that get no traffic because of what they say of themselves
 
 	// BGP and BFD
 	peers    map[string]Peer // that the router has
@@ -85,6 +93,8 @@ func (l *loop) run(ctx, inner context.Context) {
 			if is {
 				l.metrics.connected.Set(1)
 			}
+		case l.awaited = <-l.recalled:
+			l.reminded = true
 		case <-l.registry.changed:
 		case <-l.options.Router.Changed():
 		case e := <-l.options.Detector.Events():
@@ -138,7 +148,7 @@ func (l *loop) detected(e bfd.Event) {
 }
 
 func (l *loop) finished(r result) {
-	l.applying = false
+	l.applying, l.checked = false, l.options.Now()
 	l.metrics.applyTime.Observe(r.took.Seconds())
 	if r.err != nil {
 		l.metrics.applies.WithLabelValues("failed").Inc()
@@ -159,6 +169,10 @@ func (l *loop) step(now time.Time) time.Time {
 	l.sessions = l.options.Router.Sessions()
 	in := l.input(now)
 	p := l.core.plan(now, in)
+	if !slices.Equal(p.left, l.left) && len(p.left) > 0 {
+		l.options.Log.Warn("replicas get no traffic: another one has their address and port, a CloudService has their address, or there are too many", "replicas", p.left)
+	}
+	l.left = p.left
 	due := now.Add(reportInterval)
 	sooner := func(t time.Time) {
 		if !t.IsZero() && t.Before(due) {
@@ -180,20 +194,38 @@ func (l *loop) step(now time.Time) time.Time {
 
 func (l *loop) input(now time.Time) input {
 	in := input{
-		host: l.options.Host, resources: l.resources, backends: l.registry.list(), hosts: l.hosts,
-		applied: l.applied, failed: l.failed, established: map[string]bool{},
-		started:  now.Sub(l.started) >= l.options.RegistrationGrace,
-		stopping: !l.stopping.IsZero(),
+		host: l.options.Host, resources: l.resources, backends: l.registry.list(), hosts: l.hosts, own: l.own,
+		applied: l.applied, failed: l.failed, established: map[string]bool{}, stopping: !l.stopping.IsZero(),
 	}
+	in.started = l.begin(now, in.backends)
 	for name, s := range l.sessions {
 		in.established[name] = s.State == Established
 	}
 	return in
 }
 
-// filter begins a change of the packet filter if one is needed and none is under way.
+// begin tells whether the replicas that traffic goes to since before this process have registered, or have had the time.
+func (l *loop) begin(now time.Time, registered []balancer.Registration) bool {
+	if l.begun {
+		return true
+	}
+	missing := slices.DeleteFunc(slices.Clone(l.awaited), func(name string) bool {
+		return slices.ContainsFunc(registered, func(r balancer.Registration) bool { return r.Name == name })
+	})
+	switch late := now.Sub(l.started) >= l.options.RegistrationGrace; {
+	case late && len(missing) > 0:
+		l.options.Log.Warn("replicas of before have not registered again and get no traffic any more", "replicas", missing)
+		fallthrough
+	case late, l.reminded && len(missing) == 0:
+		l.begun, l.awaited = true, nil
+	}
+	return l.begun
+}
+
+// filter begins a change of the packet filter if none is under way and one is needed: another state, one that may have
+// been half made, or one that somebody else may have taken away since.
 func (l *loop) filter(now time.Time, in input, p plan) (retry time.Time) {
-	if !in.started || l.applying || l.known && equalStates(p.filter, l.applied) {
+	if !in.started || l.applying || l.known && !l.failed && now.Sub(l.checked) < filterCheck && equalStates(p.filter, l.applied) {
 		return time.Time{}
 	}
 	if !l.known && len(p.filter.Services) == 0 && len(l.resources.raw) == 0 {

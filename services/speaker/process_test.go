@@ -138,6 +138,10 @@ func (s settings) follow(ctx context.Context, _ []string, changed func(replica.U
 // fakeFilter is a packet filter that only says that it does what it is told, or fails.
 type fakeFilter struct{ directory string }
 
+func (f *fakeFilter) Recall(context.Context) ([]string, error) { return nil, nil }
+
+func (f *fakeFilter) Clean(context.Context) error { return nil }
+
 func (f *fakeFilter) Apply(_ context.Context, state netfilter.State) error {
 	if _, err := os.Stat(filepath.Join(f.directory, "filter.fails")); err == nil {
 		return errors.New("made to fail")

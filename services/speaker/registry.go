@@ -52,12 +52,23 @@ func newRegistry(log *slog.Logger, m *metrics) *registry {
 
 // run serves the listener until ctx ends, then cuts the connections.
 func (r *registry) run(ctx context.Context, listener net.Listener) error {
-	group, inner := errgroup.WithContext(ctx)
+	serving, cut := context.WithCancel(ctx)
+	defer cut()
+	group, inner := errgroup.WithContext(serving)
 	stop := context.AfterFunc(inner, func() { _ = listener.Close() })
 	defer stop()
 	for {
 		conn, err := listener.Accept()
+		if err != nil && inner.Err() == nil && !errors.Is(err, net.ErrClosed) {
+			r.log.Warn("replica not accepted, trying again", "error", err) // out of file descriptors, for example: it passes
+			select {
+			case <-inner.Done():
+			case <-time.After(acceptRetry):
+			}
+			continue
+		}
 		if err != nil {
+			cut()
 			waited := group.Wait()
 			if ctx.Err() != nil {
 				return nil
@@ -145,8 +156,11 @@ func (r *registry) register(m *member, g balancer.Registration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := m.registration
-	if old.Name != "" && (old.Name != g.Name || old.Service != g.Service || old.Port != g.Port || !slices.Equal(old.Addresses, g.Addresses)) {
+	if old.Name != "" && (old.Name != g.Name || old.Service != g.Service || old.Port != g.Port || old.Direct != g.Direct || !slices.Equal(old.Addresses, g.Addresses)) {
 		return errors.New("only the state may change on a connection: open another one")
+	}
+	if m.gone {
+		return errors.New("another connection has registered this name")
 	}
 	key := g.Service + "/" + g.Name
 	if other := r.members[key]; other != m && other != nil {
@@ -154,9 +168,6 @@ func (r *registry) register(m *member, g balancer.Registration) error {
 		other.gone = true
 		close(other.send)
 		_ = other.conn.Close()
-	}
-	if m.gone {
-		return errors.New("another connection has registered this name")
 	}
 	if old.State != g.State {
 		r.log.Info("replica", "service", g.Service, "name", g.Name, "state", string(g.State), "addresses", g.Addresses, "port", g.Port)

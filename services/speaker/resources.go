@@ -85,7 +85,10 @@ func (r *resources) put(key string, value []byte) error {
 			delete(r.speakers, host)
 			return fmt.Errorf("%s: %w", key, err)
 		}
-		r.speakers[host] = record.Addresses
+		if _, there := r.speakers[host]; !there && len(r.speakers) >= maxSpeakers {
+			return fmt.Errorf("%s: more than %d other hosts: the speaker looks at no more", key, maxSpeakers)
+		}
+		r.speakers[host] = record.Addresses[:min(len(record.Addresses), 2)]
 		return nil
 	}
 	plural, name, ok := keyspace.ParseResource(key)
@@ -152,10 +155,8 @@ func readService(value []byte) (service, error) {
 	if faults := o.Validate(); len(faults) > 0 {
 		return service{}, faults
 	}
-	s := service{name: o.Metadata.Name, kind: string(o.Spec.Service), port: uint16(o.Spec.Port), protocol: netfilter.TCP}
-	if o.Spec.Service == api.ServiceNameNms || o.Spec.Service == api.ServiceNameTrs {
-		s.protocol = netfilter.UDP
-	}
+	s := service{name: o.Metadata.Name, kind: string(o.Spec.Service), port: uint16(o.Spec.Port)}
+	s.protocol = protocolOf(s.kind)
 	for _, text := range []string{o.Spec.Ipv4, o.Spec.Ipv6} {
 		if text == "" {
 			continue
@@ -169,12 +170,24 @@ func readService(value []byte) (service, error) {
 	return s, nil
 }
 
+// protocolOf is what the replicas of a kind speak.
+func protocolOf(kind string) netfilter.Protocol {
+	if kind == string(api.ServiceNameNms) || kind == string(api.ServiceNameTrs) {
+		return netfilter.UDP
+	}
+	return netfilter.TCP
+}
+
 func readNeighbour(value []byte) (neighbour, error) {
 	var o api.BGPPeer
 	if err := json.Unmarshal(value, &o); err != nil {
 		return neighbour{}, err
 	}
 	o.Default()
+	o.Status = api.BGPPeerStatus{} // what others say about it must not end the session
+	if faults := o.Validate(); len(faults) > 0 {
+		return neighbour{}, faults // numbers out of their bounds would become others, and BFD takes all peers or none
+	}
 	s := o.Spec
 	n := neighbour{
 		Peer: Peer{

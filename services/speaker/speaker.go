@@ -21,6 +21,10 @@ import (
 type Balancer interface {
 	// Apply makes the whole state true in one step, or changes nothing.
 	Apply(context.Context, netfilter.State) error
+	// Recall gives the names of the replicas that an earlier process let traffic go to.
+	Recall(context.Context) ([]string, error)
+	// Clean removes what is left over of earlier states.
+	Clean(context.Context) error
 }
 
 // Detector notices lost links; bfd.Manager is one.
@@ -51,8 +55,8 @@ type Options struct {
 	StateFile string
 	// GracefulShutdown is how long a route is announced with the lowest preference before it is withdrawn.
 	GracefulShutdown time.Duration
-	// RegistrationGrace is how long replicas that were there before have time to register after the start, before the
-	// packet filter is changed.
+	// RegistrationGrace is how long the replicas that an earlier process let traffic go to have time to register after the
+	// start, at most. Before they have, the packet filter is not changed and nothing is announced.
 	RegistrationGrace time.Duration
 
 	Log        *slog.Logger
@@ -70,6 +74,7 @@ type Speaker struct {
 	links    chan bool // whether etcd answers
 	jobs     chan netfilter.State
 	results  chan result
+	recalled chan []string // once: replicas of an earlier process
 }
 
 // result is how a change of the packet filter ended.
@@ -87,7 +92,7 @@ func New(o Options) (*Speaker, error) {
 	}
 	return &Speaker{
 		options: o, metrics: m, registry: newRegistry(o.Log, m), updates: make(chan replica.Update), links: make(chan bool, 1),
-		jobs: make(chan netfilter.State, 1), results: make(chan result, 1),
+		jobs: make(chan netfilter.State, 1), results: make(chan result, 1), recalled: make(chan []string, 1),
 	}, nil
 }
 
@@ -131,8 +136,15 @@ func (s *Speaker) follow(ctx context.Context) error {
 	return s.options.Follow(ctx, followed(), changed, connected)
 }
 
-// apply changes the packet filter beside the loop, which must not wait for it.
+// apply changes the packet filter beside the loop, which must not wait for it, and removes what is left over when
+// nobody waits.
 func (s *Speaker) apply(ctx context.Context) {
+	if names, err := s.options.Balancer.Recall(ctx); err != nil {
+		s.options.Log.Warn("not known which replicas an earlier speaker let traffic go to", "error", err)
+	} else {
+		s.recalled <- names // of size 1
+	}
+	var clean <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -141,6 +153,14 @@ func (s *Speaker) apply(ctx context.Context) {
 			start := s.options.Now()
 			err := s.options.Balancer.Apply(ctx, state)
 			s.results <- result{state, s.options.Now().Sub(start), err} // of size 1, one job at a time
+			if err == nil && clean == nil {
+				clean = time.After(cleanDelay)
+			}
+		case <-clean:
+			clean = nil
+			if err := s.options.Balancer.Clean(ctx); err != nil && ctx.Err() == nil {
+				s.options.Log.Warn("packet filter not cleaned up", "error", err)
+			}
 		}
 	}
 }

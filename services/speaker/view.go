@@ -23,18 +23,24 @@ type front struct {
 // view is what the host can serve.
 type view struct {
 	in     input
+	left   []string // replicas that were left out
 	fronts map[netip.Addr][]*front
 	state  netfilter.State
 }
 
 // newView collects the services that an advertisement of this host names, and those whose addresses are still announced.
 func newView(in input, held map[netip.Addr][]service) *view {
-	v := &view{in: in, fronts: map[netip.Addr][]*front{}}
+	v := &view{fronts: map[netip.Addr][]*front{}}
+	in.backends, v.left = sound(in.backends, in.resources, held)
+	v.in = in
 	var fronts []*front
 	add := func(s service, vips []netip.Addr) {
 		i := slices.IndexFunc(fronts, func(f *front) bool { return f.kind == s.kind && f.fault == "" })
-		if i >= 0 && fronts[i].Port != s.port {
-			fault := fmt.Sprintf("the replicas of %s are already behind port %d of CloudService %s: give all CloudServices of %s the same port", s.kind, fronts[i].Port, fronts[i].Name, s.kind)
+		fault := v.taken(vips)
+		if fault == "" && i >= 0 && fronts[i].Port != s.port {
+			fault = fmt.Sprintf("the replicas of %s are already behind port %d of CloudService %s: give all CloudServices of %s the same port", s.kind, fronts[i].Port, fronts[i].Name, s.kind)
+		}
+		if fault != "" {
 			fronts = append(fronts, &front{kind: s.kind, fault: fault})
 			i = len(fronts) - 1
 		}
@@ -67,12 +73,72 @@ func newView(in input, held map[netip.Addr][]service) *view {
 		}
 	}
 	v.build(fronts)
+	v.state.Direct = v.direct()
 	return v
+}
+
+// taken says why addresses cannot be those of a service. What comes for one that no port of a service has is dropped:
+// with an address of the host itself nobody would reach the host any more.
+func (v *view) taken(vips []netip.Addr) string {
+	for _, vip := range vips {
+		if slices.Contains(v.in.own, vip) {
+			return fmt.Sprintf("%s is an address of this host: give the CloudService an address that no host has, or name other services in the BGPAdvertisement", vip)
+		}
+		for name, n := range v.in.resources.neighbours {
+			if n.Address == vip {
+				return fmt.Sprintf("%s is the address of the router of BGPPeer %s: give the CloudService another one", vip, name)
+			}
+		}
+	}
+	return ""
+}
+
+// sound leaves out replicas that the packet filter could not have together with the others: at the address of a
+// service, at an address and port that another replica has, and more than fit in. It refuses its whole state
+// otherwise, so that one replica could take the addresses of all others from the host.
+func sound(registered []balancer.Registration, r *resources, held map[netip.Addr][]service) (out []balancer.Registration, left []string) {
+	vips := map[netip.Addr]bool{}
+	for _, s := range r.services {
+		for _, vip := range s.vips {
+			vips[vip] = true
+		}
+	}
+	for vip := range held {
+		vips[vip] = true
+	}
+	type end struct {
+		protocol netfilter.Protocol
+		at       netip.AddrPort
+	}
+	taken, count, keep := map[end]bool{}, map[string]int{}, make([]bool, len(registered))
+	for _, state := range []keyspace.ReplicaState{keyspace.ReplicaReady, keyspace.ReplicaLeaving, keyspace.ReplicaFinishing, keyspace.ReplicaStarting} {
+		for i, g := range registered {
+			bad := func(a netip.Addr) bool {
+				return vips[a] || taken[end{protocolOf(g.Service), netip.AddrPortFrom(a, g.Port)}]
+			}
+			if g.State != state || count[g.Service] >= maxBackends || slices.ContainsFunc(g.Addresses, bad) {
+				continue
+			}
+			keep[i] = true
+			count[g.Service]++
+			for _, a := range g.Addresses {
+				taken[end{protocolOf(g.Service), netip.AddrPortFrom(a, g.Port)}] = true
+			}
+		}
+	}
+	for i, g := range registered {
+		if keep[i] {
+			out = append(out, g)
+		} else {
+			left = append(left, g.Service+"/"+g.Name)
+		}
+	}
+	return out, left
 }
 
 // build makes the state of the packet filter out of the fronts that fit into it.
 func (v *view) build(fronts []*front) {
-	v.state.Hosts = v.in.hosts
+	v.state.Hosts = slices.DeleteFunc(slices.Clone(v.in.hosts), func(a netip.Addr) bool { return len(v.fronts[a]) > 0 })
 	if err := v.state.Validate(); err != nil {
 		v.state.Hosts = nil
 	}
@@ -93,20 +159,38 @@ func (v *view) build(fronts []*front) {
 	}
 }
 
+// direct are the UDP sockets of replicas that are reached past every address of a service.
+func (v *view) direct() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, r := range v.in.backends {
+		spread := slices.ContainsFunc(v.state.Services, func(s netfilter.Service) bool {
+			return s.Protocol == netfilter.UDP && slices.ContainsFunc(s.Backends, func(b netfilter.Backend) bool { return b.Name == r.Name && b.Port == r.Port })
+		})
+		if spread || protocolOf(r.Service) != netfilter.UDP || len(out)+len(r.Addresses) > maxDirect {
+			continue
+		}
+		for _, a := range r.Addresses {
+			out = append(out, netip.AddrPortFrom(a, r.Port))
+		}
+	}
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return out
+}
+
 // backendsOf are the replicas of a kind that traffic may go to. Leaving ones get nothing new as soon as a ready one can
 // take their place; the last one keeps it until the routes have gone.
 func backendsOf(kind string, registered []balancer.Registration) []netfilter.Backend {
 	var out []netfilter.Backend
 	ready := map[bool]bool{} // by: is IPv4
 	for _, r := range registered {
-		if r.Service == kind && r.State == keyspace.ReplicaReady {
+		if r.Service == kind && !r.Direct && r.State == keyspace.ReplicaReady {
 			for _, a := range r.Addresses {
 				ready[a.Is4()] = true
 			}
 		}
 	}
 	for _, r := range registered {
-		if r.Service != kind || r.State == keyspace.ReplicaStarting {
+		if r.Service != kind || r.Direct || r.State == keyspace.ReplicaStarting {
 			continue
 		}
 		b := netfilter.Backend{Name: r.Name, Address: r.Addresses, Port: r.Port, Draining: r.State == keyspace.ReplicaFinishing}
@@ -130,7 +214,7 @@ func (v *view) fault(vip netip.Addr, kept bool, states ...keyspace.ReplicaState)
 			return f.fault
 		}
 		if !slices.ContainsFunc(v.in.backends, func(r balancer.Registration) bool {
-			return r.Service == f.kind && slices.Contains(states, r.State) && hasFamily(r.Addresses, vip)
+			return r.Service == f.kind && !r.Direct && slices.Contains(states, r.State) && hasFamily(r.Addresses, vip)
 		}) {
 			return fmt.Sprintf("no replica of %s is ready on this host", f.kind)
 		}
@@ -173,8 +257,6 @@ func hasFamily(addresses []netip.Addr, like netip.Addr) bool {
 
 // equalStates compares states as views make them, in their one order.
 func equalStates(a, b netfilter.State) bool {
-	if len(a.Services) == 0 && len(b.Services) == 0 {
-		return slices.Equal(a.Hosts, b.Hosts)
-	}
-	return reflect.DeepEqual(a.Services, b.Services) && slices.Equal(a.Hosts, b.Hosts)
+	same := len(a.Services) == 0 && len(b.Services) == 0 || reflect.DeepEqual(a.Services, b.Services)
+	return same && slices.Equal(a.Hosts, b.Hosts) && slices.Equal(a.Direct, b.Direct)
 }

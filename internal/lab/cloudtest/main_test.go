@@ -32,6 +32,8 @@ const (
 	drainWait = "2s"
 	// retries that a client may need when a replica dies.
 	retries = 3
+	// shownFaults of a report are described in the log.
+	shownFaults = 400
 )
 
 // fixture is what all tests share. It is set by TestMain, before any test.
@@ -104,7 +106,7 @@ func (f *fixture) close(failed bool) bool {
 	if c == nil {
 		return true
 	}
-	f.running.cloud = nil
+	f.running.cloud, f.nodes = nil, nil
 	good := true
 	if err := aftermath(c); err != nil {
 		fmt.Println("FAIL: after the tests:", err)
@@ -235,12 +237,12 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // nobodyNotices wants every request answered at the first try. A machine that is so busy that requests are not even
-// started in time also answers some later than their client waits: as many repetitions are excused, but no failure and
+// started in time also answers some later than their client waits: twice as many repetitions are excused, but no failure and
 // no connection that broke.
 func nobodyNotices(t *testing.T, report *load.Report) {
 	t.Helper()
 	total := report.Total()
-	if broken := brokenLogins(report); total.Failed > 0 || broken > 0 || total.FirstTryErrors() > report.Late {
+	if broken := brokenLogins(report); total.Failed > 0 || broken > 0 || total.FirstTryErrors() > 2*report.Late {
 		t.Errorf("of %d requests %d failed and %d needed repetition, among them %d logins whose connection broke; %d were started late:%s",
 			total.Sent, total.Failed, total.Retried, broken, report.Late, firstFaults(report))
 	}
@@ -276,8 +278,9 @@ func firstFaults(report *load.Report) string {
 		}
 		return rank[a.Kind] - rank[b.Kind]
 	})
-	for _, f := range faults[:min(12, len(faults))] {
-		text += fmt.Sprintf("\n  %s %s from %s to %s: %d tries in %s, failed %t: %s", f.At.Format("05.000"), f.Kind, f.Local, f.Remote, f.Tries, f.Took.Round(time.Millisecond), f.Failed, f.Error)
+	for _, f := range faults[:min(shownFaults, len(faults))] {
+		text += fmt.Sprintf("\n  %s %s %s %s from %s to %s: %d tries in %s, failed %t, generator stalled %t: %s",
+			f.At.Format("15:04:05.000"), f.Kind, f.Device, f.Peer, f.Local, f.Remote, f.Tries, f.Took.Round(time.Millisecond), f.Failed, f.Stalled, f.Error)
 	}
 	return text
 }

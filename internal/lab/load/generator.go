@@ -47,6 +47,7 @@ type Generator struct {
 	ports   atomic.Uint32 // source ports of logins, in turn
 	opened  chan *device  // have a new socket
 	ready   atomic.Bool   // all devices are registered
+	stalls  stalls
 }
 
 // New opens the sockets of all devices.
@@ -93,12 +94,15 @@ func (g *Generator) Run(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	for ctx.Err() == nil {
+	for last := time.Now(); ctx.Err() == nil; {
 		select {
 		case <-ctx.Done():
 		case d := <-g.opened:
 			all.Go(d.receive)
-		case now := <-ticker.C:
+		case <-ticker.C:
+			now := time.Now()
+			g.stalls.note(last, now)
+			last = now
 			for _, d := range g.devices {
 				d.tick(now)
 			}
@@ -275,14 +279,16 @@ func register(ctx context.Context, d *device) outcome {
 func direct(ctx context.Context, d, peer *device) outcome {
 	p, err := d.request(time.Now(), peer.name+"."+d.domain)
 	if err != nil {
-		return outcome{tries: 1, failed: true, err: err, local: d.local()}
+		return outcome{tries: 1, failed: true, err: err, local: d.local(), peer: peer.name}
 	}
 	select {
 	case err = <-p.done:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	return d.judge(p, err)
+	o := d.judge(p, err)
+	o.peer = peer.name
+	return o
 }
 
 // judge makes the outcome of a request by datagram.

@@ -28,6 +28,13 @@ const (
 	setupTimeout = 40 * time.Second
 	// lateStart is from when on a request counts as started late, which is the generator's own fault.
 	lateStart = 50 * time.Millisecond
+	// stallLimit is for how long the timers of the devices may stand still before that counts as a stall of the generator.
+	stallLimit = 100 * time.Millisecond
+	// firstTry is how long an answer to a first datagram may take before a client repeats it, at most: that of a
+	// registration with its jitter.
+	firstTry = 600 * time.Millisecond
+	// maxStalls bounds the stalls that are remembered; of more, the oldest are forgotten.
+	maxStalls = 4096
 )
 
 // Logins come from these ports of a device's address.

@@ -46,14 +46,18 @@ func (g *Generator) Load(ctx context.Context, plan Plan) (*Report, error) {
 		}
 		kind := plan.Kinds[k%len(plan.Kinds)]
 		d, peer := g.choose(k, len(plan.Kinds))
-		r.sent(kind, time.Since(due) > lateStart)
+		late := time.Since(due) > lateStart
+		r.sent(kind, late)
 		all.Go(func() {
-			r.ended(kind, d.name, due, g.serve(context.WithoutCancel(ctx), kind, d, peer))
+			o := g.serve(context.WithoutCancel(ctx), kind, d, peer)
+			r.ended(kind, d.name, due, late || g.stalls.during(due, due.Add(firstTry)), o)
 			<-places
 		})
 	}
 	all.Wait()
-	return r.finish(), nil
+	report := r.finish()
+	report.Stalls = g.stalls.since(begin)
+	return report, nil
 }
 
 // choose the device of the k-th request and, for a direction, its peer. Each device uses all kinds in turn, with a third

@@ -42,12 +42,16 @@ type Fault struct {
 	At     time.Time      `json:"at"` // when it was due
 	Kind   Kind           `json:"kind"`
 	Device string         `json:"device"`
-	Local  netip.AddrPort `json:"local"` // of the first try
+	Peer   string         `json:"peer,omitempty"` // of a direction
+	Local  netip.AddrPort `json:"local"`          // of the first try
 	Remote netip.AddrPort `json:"remote"`
 	Tries  int            `json:"tries"`
 	Failed bool           `json:"failed"` // also after all repetitions
 	Took   time.Duration  `json:"took"`
 	Error  string         `json:"error"` // of the first try
+	// Stalled: the generator started the request late, or stood still while the first try was under way. Then it says
+	// nothing about the cloud that the first try was not answered in time.
+	Stalled bool `json:"stalled"`
 }
 
 // Report is the result of a load.
@@ -56,6 +60,8 @@ type Report struct {
 	Took    time.Duration  `json:"took"`
 	Counts  map[Kind]Count `json:"counts"`
 	Late    int            `json:"late"`    // started later than they were due
+	Stalls  Stalls         `json:"stalls"`  // of the generator meanwhile
+	Stalled int            `json:"stalled"` // faults that are due to those or to a late start; none of them failed
 	Unsent  int            `json:"unsent"`  // too many were under way
 	Faults  []Fault        `json:"faults"`  // in the order of their end, at most maxFaults
 	Unnamed int            `json:"unnamed"` // further ones
@@ -72,6 +78,9 @@ func (r *Report) Total() Count {
 	return t
 }
 
+// CloudErrors are the requests whose first try was not answered though the generator did its part in time.
+func (r *Report) CloudErrors() int { return r.Total().FirstTryErrors() - r.Stalled }
+
 // FirstTryErrors are the requests whose first try was not answered.
 func (c Count) FirstTryErrors() int { return c.Retried + c.Failed }
 
@@ -86,7 +95,8 @@ func (r *Report) String() string {
 		row(string(kind), r.Counts[kind])
 	}
 	row("all", r.Total())
-	fmt.Fprintf(&b, "in %s; started late: %d, not sent: %d\n", r.Took.Round(time.Millisecond), r.Late, r.Unsent)
+	fmt.Fprintf(&b, "in %s; started late: %d, not sent: %d; the generator stood still %d times, %s in all, %s at most: %d faults\n",
+		r.Took.Round(time.Millisecond), r.Late, r.Unsent, r.Stalls.Times, short(r.Stalls.Total), short(r.Stalls.Longest), r.Stalled)
 	return b.String()
 }
 
@@ -99,6 +109,7 @@ type outcome struct {
 	err    error // of the first try, nil if it was answered
 	local  netip.AddrPort
 	remote netip.AddrPort
+	peer   string
 }
 
 // recorder collects outcomes.
@@ -129,7 +140,8 @@ func (r *recorder) unsent() {
 	r.report.Unsent++
 }
 
-func (r *recorder) ended(kind Kind, device string, due time.Time, o outcome) {
+// ended notes an outcome. late says that the request was started late, or that the generator stood still during its first try.
+func (r *recorder) ended(kind Kind, device string, due time.Time, late bool, o outcome) {
 	took := time.Since(due)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,12 +162,16 @@ func (r *recorder) ended(kind Kind, device string, due time.Time, o outcome) {
 	if o.err == nil {
 		return
 	}
+	if late = late && !o.failed; late {
+		r.report.Stalled++
+	}
 	if len(r.report.Faults) == maxFaults {
 		r.report.Unnamed++
 		return
 	}
 	r.report.Faults = append(r.report.Faults, Fault{
-		At: due, Kind: kind, Device: device, Local: o.local, Remote: o.remote, Tries: o.tries, Failed: o.failed, Took: took, Error: o.err.Error(),
+		At: due, Kind: kind, Device: device, Peer: o.peer, Local: o.local, Remote: o.remote, Tries: o.tries, Failed: o.failed, Took: took,
+		Error: o.err.Error(), Stalled: late,
 	})
 }
 

@@ -54,7 +54,7 @@ func (p program) build(ctx context.Context, out, tag string, architectures []str
 		Labels: map[string]string{"org.opencontainers.image.title": program, "org.opencontainers.image.version": tag},
 	}
 	for _, architecture := range architectures {
-		content, err := p.compile(ctx, architecture)
+		content, err := p.compile(ctx, tag, architecture)
 		if err != nil {
 			return err
 		}
@@ -94,14 +94,15 @@ func dataFolder(program string) string {
 }
 
 // compile builds a program so that the same source gives the same bytes wherever it lies.
-func (p program) compile(ctx context.Context, architecture string) ([]byte, error) {
+func (p program) compile(ctx context.Context, tag, architecture string) ([]byte, error) {
 	folder, err := os.MkdirTemp("", "build-images-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	path := filepath.Join(folder, p.name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", path, p.source)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+		"-ldflags=-s -w -buildid= -X github.com/cyphonic/cyphonic/internal/program.release="+tag, "-o", path, p.source)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOFLAGS=")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {

@@ -28,6 +28,11 @@ func BenchmarkApply(b *testing.B) {
 					if err := balancer.Apply(context.Background(), state); err != nil {
 						return err
 					}
+					b.StopTimer()
+					if err := balancer.Clean(context.Background()); err != nil {
+						return err
+					}
+					b.StartTimer()
 				}
 				return nil
 			})

@@ -13,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,6 +42,8 @@ type Balancer struct {
 
 	mu       sync.Mutex
 	tables   map[string]content // what the kernel has, by family; nil: not known
+	handles  map[string]uint64  // of the tables
+	wanted   map[string]content // what the last Apply asked for; nil: there was none
 	slots    map[slotKey]slots
 	seed     uint32
 	vips     []netip.Addr // on lo
@@ -74,60 +78,130 @@ func New(options Options) (*Balancer, error) {
 	return b, nil
 }
 
-// Apply makes the host do what the state says: the rules of a family change in one transaction, atomically for every
-// packet. An equal state changes nothing. On an error the rules of before stay in force (VIPs may be missing on lo), and
-// Apply is to be repeated.
+// Recall gives the names of the replicas that the rules of the process before lead to, sorted; none if there are no
+// rules. It changes nothing.
+func (b *Balancer) Recall(ctx context.Context) ([]string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.recall(ctx); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, table := range b.tables {
+		for chain := range table.chains {
+			if parts := strings.Split(chain, "/"); len(parts) == 3 && parts[0] == "to" {
+				names = append(names, parts[2])
+			}
+		}
+	}
+	return sorted(names), nil
+}
+
+// Apply makes the host do what the state says: the rules of both families change in one transaction, atomically for
+// every packet. An equal state changes nothing. On an error the rules of before stay in force (VIPs may be missing on
+// lo), and Apply is to be repeated. What nothing leads to any more stays until Clean.
 func (b *Balancer) Apply(ctx context.Context, state State) error {
 	if err := state.Validate(); err != nil {
 		return err
 	}
+	state = state.normal()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.recall(ctx); err != nil {
+	fresh := b.tables == nil
+	p, err := b.change(ctx, state)
+	if err != nil && !fresh && ctx.Err() == nil { // somebody else may have changed the rules: look again
+		b.log.Warn("the rules are read back from the kernel", "because", err)
+		b.tables = nil
+		p, err = b.change(ctx, state)
+	}
+	if err != nil {
+		b.tables, b.wanted = nil, nil // what there is now is not sure
 		return err
 	}
-	p := plan{State: state.normal(), seed: b.seed, slots: map[slotKey]slots{}}
-	var err error
+	return b.setVIPs(p.served())
+}
+
+// change makes the rules those of the state.
+func (b *Balancer) change(ctx context.Context, state State) (p plan, err error) {
+	if err := b.recall(ctx); err != nil {
+		return p, err
+	}
+	p = plan{State: state, seed: b.seed, slots: map[slotKey]slots{}, tracked: map[string]bool{}}
 	if p.local, err = b.host.addresses(); err != nil {
-		return err
+		return p, err
 	}
 	b.chooseHosts(&p)
 	b.checkForwarding(p)
 	for _, f := range []family{ipv4, ipv6} {
+		_, p.tracked[f.name] = b.tables[f.name].chains[guardChain]
 		for _, service := range p.Services {
 			key := slotKey{service.Name, f.name}
 			p.slots[key] = b.slots[key].next(f.takers(service))
 		}
 	}
 	if err := b.install(ctx, p); err != nil {
-		b.tables = nil // somebody else may have changed them: look again the next time
-		return fmt.Errorf("change the rules: %w", err)
+		return p, fmt.Errorf("change the rules: %w", err)
 	}
-	return b.setVIPs(p.served())
+	return p, nil
 }
 
-// install changes the rules to those of the plan and then removes what is left over.
+// install changes the rules to those of the plan; what is left over stays.
 func (b *Balancer) install(ctx context.Context, p plan) error {
-	var changes, cleans string
-	after := map[string]content{}
+	var changes string
+	wanted, after := map[string]content{}, map[string]content{}
 	for _, f := range []family{ipv4, ipv6} {
 		rules := p.rules(f)
-		change, clean := rules.transactions(f, b.table, b.tables[f.name])
-		changes, cleans = changes+change, cleans+clean
-		after[f.name] = rules.content()
+		changes += rules.change(f, b.table, b.tables[f.name])
+		wanted[f.name] = rules.content()
+		after[f.name] = b.tables[f.name].with(wanted[f.name])
 	}
 	if changes != "" {
 		if err := nft(ctx, changes); err != nil {
 			return err
 		}
 	}
-	b.slots = p.slots
-	if cleans != "" {
-		if err := nft(ctx, cleans); err != nil {
+	b.slots, b.tables, b.wanted = p.slots, after, wanted
+	return b.noteHandles()
+}
+
+// noteHandles learns which tables these are.
+func (b *Balancer) noteHandles() error {
+	b.handles = map[string]uint64{}
+	for _, f := range []family{ipv4, ipv6} {
+		handle, err := tableHandle(f, b.table)
+		if err != nil {
 			return err
 		}
+		b.handles[f.name] = handle
 	}
-	b.tables = after
+	return nil
+}
+
+// Clean takes away what nothing has led to since the last Apply. It is for some time later, when no packet of before
+// is under way any more and nobody waits.
+func (b *Balancer) Clean(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wanted == nil {
+		return nil
+	}
+	if err := b.recall(ctx); err != nil {
+		return err
+	}
+	var commands string
+	for _, f := range []family{ipv4, ipv6} {
+		commands += stale(f.name+" "+b.table, b.tables[f.name], b.wanted[f.name])
+	}
+	if commands == "" {
+		return nil
+	}
+	if err := nft(ctx, commands); err != nil {
+		b.tables, b.wanted = nil, nil
+		return fmt.Errorf("remove what is left over of earlier rules: %w", err)
+	}
+	for _, f := range []family{ipv4, ipv6} {
+		b.tables[f.name] = b.tables[f.name].without(b.wanted[f.name])
+	}
 	return nil
 }
 
@@ -156,22 +230,23 @@ func (b *Balancer) setVIPs(wanted []netip.Addr) error {
 
 // recall learns what the kernel has: at the start what the process before has left, later only whether it is still there.
 func (b *Balancer) recall(ctx context.Context) error {
-	there, err := tables(ctx, b.table)
-	if err != nil {
-		return fmt.Errorf("see which rules there are: %w", err)
+	there := map[string]uint64{}
+	for _, f := range []family{ipv4, ipv6} {
+		handle, err := tableHandle(f, b.table)
+		if err != nil {
+			return fmt.Errorf("see which rules there are: %w", err)
+		}
+		there[f.name] = handle
+	}
+	if b.tables != nil && maps.Equal(there, b.handles) {
+		return nil
 	}
 	if b.tables != nil {
-		for name := range b.tables {
-			if !there[name] {
-				b.log.Warn("the rules were removed by somebody else and are installed again", "family", name)
-				delete(b.tables, name)
-			}
-		}
-		return nil
+		b.log.Warn("the rules were removed by somebody else and are installed again")
 	}
 	contents := map[string]content{}
 	for _, f := range []family{ipv4, ipv6} {
-		if !there[f.name] {
+		if there[f.name] == 0 {
 			continue
 		}
 		old, err := list(ctx, f, b.table)
@@ -186,7 +261,7 @@ func (b *Balancer) recall(ctx context.Context) error {
 	if b.seed == 0 {
 		b.seed = newSeed()
 	}
-	b.tables, b.recalled = contents, true
+	b.tables, b.handles, b.recalled = contents, there, true
 	return nil
 }
 
@@ -244,6 +319,6 @@ func (b *Balancer) Remove(ctx context.Context) error {
 		commands += fmt.Sprintf("add table %s %s\ndelete table %s %s\n", f.name, b.table, f.name, b.table)
 	}
 	err = errors.Join(err, nft(ctx, commands))
-	b.tables, b.slots = nil, map[slotKey]slots{}
+	b.tables, b.wanted, b.slots = nil, nil, map[slotKey]slots{}
 	return err
 }

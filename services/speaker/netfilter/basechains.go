@@ -1,13 +1,20 @@
 package netfilter
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Names of chains. The slash keeps them apart from words of the language and from names without one.
 
 func spreadChain(s Service) string             { return "spread/" + s.Name }
 func backendChain(s Service, b Backend) string { return "to/" + s.Name + "/" + b.Name }
-func returnChain(s Service) string             { return "from/" + s.Name }
-func drop(reason string) string                { return fmt.Sprintf("counter name %q drop", reason) }
+
+// guardChain is there if connections are tracked.
+const guardChain = "guard"
+
+func returnChain(s Service) string { return "from/" + s.Name }
+func drop(reason string) string    { return fmt.Sprintf("counter name %q drop", reason) }
 
 // Counters of the table, apart from those of backends.
 const (
@@ -44,12 +51,15 @@ func (p plan) elements(f family) elements {
 	for _, s := range p.Services {
 		vips := f.only(s.VIP)
 		for _, vip := range vips {
-			if s.Protocol == UDP {
+			switch {
+			case s.Protocol == UDP:
 				e.arriving = append(e.arriving, fmt.Sprintf("%s . 17 . %d : goto %s", vip, s.Port, spreadChain(s)))
 				e.local = append(e.local, fmt.Sprintf("%s . %d : goto %s", vip, s.Port, spreadChain(s)))
-			} else {
+			case p.tracks(f):
 				e.arriving = append(e.arriving, fmt.Sprintf("%s . 6 . %d : accept", vip, s.Port))
 				e.connecting = append(e.connecting, fmt.Sprintf("%s . %d : goto %s", vip, s.Port, spreadChain(s)))
+			default: // it has no backend: dropped and counted there
+				e.arriving = append(e.arriving, fmt.Sprintf("%s . 6 . %d : goto %s", vip, s.Port, spreadChain(s)))
 			}
 		}
 		for _, backend := range s.Backends {
@@ -69,7 +79,20 @@ func (p plan) elements(f family) elements {
 			}
 		}
 	}
+	for _, socket := range p.Direct {
+		if f.of(socket.Addr()) && !p.local[socket.Addr()] {
+			e.forwarded = append(e.forwarded, fmt.Sprintf("%s . 17 . %d : goto untracked", socket.Addr(), socket.Port()))
+		}
+	}
 	return e
+}
+
+// tracks tells whether connections of the family are tracked. That costs every packet of the host something, so it begins
+// with the first backend for TCP; it goes on without one, so that the connections of those that have gone are refused.
+func (p plan) tracks(f family) bool {
+	return slices.ContainsFunc(p.Services, func(s Service) bool {
+		return s.Protocol == TCP && len(f.only(s.VIP)) > 0 && (p.tracked[f.name] || len(f.takers(s)) > 0)
+	})
 }
 
 // baseChains are the ones that the kernel calls. Those that only backends in other namespaces need are there only with
@@ -89,9 +112,13 @@ func (p plan) baseChains(f family) []chain {
 	chains := []chain{
 		base("prerouting", "filter", "prerouting", -300, prerouting...),
 		base("output", "filter", "output", -300, source("udp")+" vmap @leaving", source("udp")+" @direct notrack"),
-		base("nat_prerouting", "nat", "prerouting", -100, target("tcp")+" vmap @connecting"),
-		base("nat_output", "nat", "output", -100, target("tcp")+" vmap @connecting"),
-		base("guard", "filter", "prerouting", -150, p.guard(f)...),
+	}
+	if p.tracks(f) {
+		chains = append(chains,
+			base("nat_prerouting", "nat", "prerouting", -100, target("tcp")+" vmap @connecting"),
+			base("nat_output", "nat", "output", -100, target("tcp")+" vmap @connecting"),
+			base(guardChain, "filter", "prerouting", -150, p.guard(f)...),
+		)
 	}
 	if len(e.forwarded) == 0 {
 		return chains

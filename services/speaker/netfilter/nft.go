@@ -3,6 +3,7 @@ package netfilter
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // nft runs one transaction: the kernel takes all of the commands or none.
@@ -86,19 +90,37 @@ func list(ctx context.Context, f family, table string) (*found, error) {
 	return parse(out)
 }
 
-// tables tells for each family whether it has the table.
-func tables(ctx context.Context, table string) (map[string]bool, error) {
-	out, err := run(ctx, nil, "list", "tables")
-	if err != nil {
-		return nil, err
+// tableHandle is the kernel's number of a table, another one for each table that was ever made; 0: there is none.
+func tableHandle(f family, table string) (uint64, error) {
+	const (
+		get                  = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETTABLE
+		tableHandleAttribute = 4 // NFTA_TABLE_HANDLE
+	)
+	request := nl.NewNetlinkRequest(get, 0)
+	request.AddData(&nl.Nfgenmsg{NfgenFamily: f.number, Version: nl.NFNETLINK_V0})
+	request.AddData(nl.NewRtAttr(unix.NFTA_TABLE_NAME, nl.ZeroTerminated(table)))
+	answers, err := request.Execute(unix.NETLINK_NETFILTER, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return 0, nil
 	}
-	there := map[string]bool{}
-	for line := range strings.Lines(string(out)) {
-		if words := strings.Fields(line); len(words) == 3 && words[2] == table {
-			there[words[1]] = true
+	if err != nil {
+		return 0, fmt.Errorf("ask the kernel for table %s %s: %w", f.name, table, err)
+	}
+	for _, answer := range answers {
+		if len(answer) < nl.SizeofNfgenmsg {
+			continue
+		}
+		attributes, err := nl.ParseRouteAttr(answer[nl.SizeofNfgenmsg:])
+		if err != nil {
+			return 0, fmt.Errorf("read the kernel's answer about table %s %s: %w", f.name, table, err)
+		}
+		for _, a := range attributes {
+			if a.Attr.Type&nl.NLA_TYPE_MASK == tableHandleAttribute && len(a.Value) == 8 {
+				return binary.BigEndian.Uint64(a.Value), nil
+			}
 		}
 	}
-	return there, nil
+	return 0, fmt.Errorf("the kernel's answer about table %s %s has no handle", f.name, table)
 }
 
 // parse reads a table out of nft's JSON. What is not as this program writes it is left out: it is written anew.

@@ -20,6 +20,8 @@ type plan struct {
 	seed  uint32
 	slots map[slotKey]slots
 	local map[netip.Addr]bool // addresses of this host; other backends are in another namespace
+	// tracked are the families whose connections are tracked already.
+	tracked map[string]bool
 }
 
 // slots of a service in a family.
@@ -124,7 +126,10 @@ func (p plan) rules(f family) ruleset {
 			r.sets = append(r.sets, *slots)
 		}
 	}
-	r.chains = append(r.chains, p.strangers(f), p.rescue(f))
+	r.chains = append(r.chains, p.strangers(f))
+	if p.tracks(f) {
+		r.chains = append(r.chains, p.rescue(f))
+	}
 	r.chains = append(r.chains, p.baseChains(f)...)
 	return r
 }

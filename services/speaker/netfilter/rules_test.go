@@ -85,7 +85,8 @@ func TestEqualStatesChangeNothing(t *testing.T) {
 	slices.Reverse(other.Hosts)
 	for _, f := range []family{ipv4, ipv6} {
 		installed := planOf(someState()).rules(f).content()
-		if change, clean := planOf(other).rules(f).transactions(f, "t", installed); change+clean != "" {
+		rules := planOf(other).rules(f)
+		if change, clean := rules.change(f, "t", installed), stale("t", installed, rules.content()); change+clean != "" {
 			t.Errorf("%s: an equal state changes\n%s%s", f.name, change, clean)
 		}
 	}
@@ -99,7 +100,8 @@ func TestNoElementIsReplaced(t *testing.T) {
 	after := planOf(drained)
 	key := slotKey{"nms", "ip"}
 	after.slots[key] = before.slots[key].next(ipv4.takers(drained.Services[0]))
-	change, clean := after.rules(ipv4).transactions(ipv4, "t", before.rules(ipv4).content())
+	have, wanted := before.rules(ipv4).content(), after.rules(ipv4)
+	change, clean := wanted.change(ipv4, "t", have), stale("ip t", have, wanted.content())
 	for _, line := range strings.Split(change, "\n") {
 		if strings.HasPrefix(line, "delete") || strings.HasPrefix(line, "flush set") || strings.HasPrefix(line, "flush map") {
 			t.Errorf("the first transaction takes something away: %s", line)
@@ -107,6 +109,35 @@ func TestNoElementIsReplaced(t *testing.T) {
 	}
 	if !strings.Contains(change, "slots/nms/2") || !strings.Contains(clean, "delete set ip t slots/nms/1") {
 		t.Errorf("the slots are not in a new map:\n%s\n%s", change, clean)
+	}
+	all := have.with(wanted.content())
+	if left := stale("ip t", all.without(wanted.content()), wanted.content()); left != "" {
+		t.Errorf("cleaned up, and still there is\n%s", left)
+	}
+}
+
+func TestConnectionsAreTrackedFromTheFirstBackendOn(t *testing.T) {
+	s := someState()
+	for _, row := range []struct {
+		backends []Backend
+		tracked  bool // before
+		want     bool
+	}{{nil, false, false}, {s.Services[1].Backends, false, true}, {nil, true, true}} {
+		s.Services[1].Backends = row.backends
+		p := planOf(s)
+		p.tracked = map[string]bool{"ip": row.tracked, "ip6": row.tracked}
+		change := p.rules(ipv4).change(ipv4, "t", content{})
+		for _, text := range []string{"type nat", "ct state", "ct timeout"} {
+			if strings.Contains(change, text) != row.want {
+				t.Errorf("%+v: %q there: %v", row, text, !row.want)
+			}
+		}
+		if !row.want && !strings.Contains(change, vip4+" . 6 . 7441 : goto spread/as") {
+			t.Errorf("what comes for the service without a backend is not dropped:\n%s", change)
+		}
+		if change := p.rules(ipv6).change(ipv6, "t", content{}); strings.Contains(change, "ct state") {
+			t.Errorf("there is no service for TCP over IPv6:\n%s", change)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // family is an nftables family with its words.
@@ -12,11 +14,12 @@ type family struct {
 	name    string // of the family and of its header
 	address string // type of an address
 	icmp    string
+	number  uint8
 }
 
 var (
-	ipv4 = family{name: "ip", address: "ipv4_addr", icmp: "icmp"}
-	ipv6 = family{name: "ip6", address: "ipv6_addr", icmp: "icmpv6"}
+	ipv4 = family{name: "ip", address: "ipv4_addr", icmp: "icmp", number: unix.AF_INET}
+	ipv6 = family{name: "ip6", address: "ipv6_addr", icmp: "icmpv6", number: unix.AF_INET6}
 )
 
 // ruleset is the wanted content of a table.
@@ -62,14 +65,32 @@ func (r ruleset) content() content {
 	return c
 }
 
-// transactions writes the commands that make a table with one content have the content of r, empty for no difference.
+// with is a content and another one over it.
+func (c content) with(other content) content {
+	all := ruleset{}.content()
+	for _, one := range []content{c, other} {
+		maps.Copy(all.chains, one.chains)
+		maps.Copy(all.counters, one.counters)
+		maps.Copy(all.sets, one.sets)
+	}
+	return all
+}
+
+// without is what is left when stale has taken away what other does not have.
+func (c content) without(other content) content {
+	left := c.with(content{})
+	maps.DeleteFunc(left.chains, func(name, _ string) bool { _, there := other.chains[name]; return !there })
+	maps.DeleteFunc(left.counters, func(name string, _ bool) bool { return !other.counters[name] })
+	maps.DeleteFunc(left.sets, func(name string, _ []string) bool { _, there := other.sets[name]; return !there })
+	return left
+}
+
+// change writes the commands that give a table the content of r, empty for no difference.
 //
-// The first changes what packets meet. A packet that is under way in the kernel while it takes force goes on along the
-// rules of before, but finds elements of sets by the content of after. So no element is ever replaced: each stays, comes
-// or goes, and a map whose values have to change is another map, under another name. The second transaction takes away
-// what no packet can meet any more.
-func (r ruleset) transactions(f family, table string, before content) (change, clean string) {
-	after := r.content()
+// A packet that is under way in the kernel while they take force goes on along the rules of before, but finds elements
+// of sets by the content of after. So no element is ever replaced: each stays, comes or goes, and a map whose values have
+// to change is another map, under another name. What no packet can meet any more is taken away later, by stale.
+func (r ruleset) change(f family, table string, before content) string {
 	at := f.name + " " + table
 	var b strings.Builder
 	for _, name := range r.counters {
@@ -77,10 +98,10 @@ func (r ruleset) transactions(f family, table string, before content) (change, c
 			fmt.Fprintf(&b, "add counter %s %s\n", at, name)
 		}
 	}
-	if len(before.chains) == 0 {
+	changed := slices.DeleteFunc(slices.Clone(r.chains), func(c chain) bool { return before.chains[c.name] == c.text() })
+	if slices.ContainsFunc(changed, func(c chain) bool { return c.name == guardChain }) {
 		fmt.Fprintf(&b, "add ct timeout %s %s %s\n", at, timeoutName, r.timeout)
 	}
-	changed := slices.DeleteFunc(slices.Clone(r.chains), func(c chain) bool { return before.chains[c.name] == c.text() })
 	for _, c := range changed {
 		fmt.Fprintf(&b, "add chain %s %s %s\n", at, c.name, c.base)
 	}
@@ -93,10 +114,10 @@ func (r ruleset) transactions(f family, table string, before content) (change, c
 			fmt.Fprintf(&b, "add rule %s %s %s\n", at, c.name, rule)
 		}
 	}
-	if b.Len() > 0 {
-		change = "add table " + at + "\n" + b.String()
+	if b.Len() == 0 {
+		return ""
 	}
-	return change, stale(at, before, after)
+	return "add table " + at + "\n" + b.String()
 }
 
 // write brings a set from its elements of before to those of s.
@@ -145,6 +166,9 @@ func stale(at string, before, after content) string {
 	}
 	for _, name := range without(slices.Sorted(maps.Keys(before.counters)), slices.Collect(maps.Keys(after.counters))) {
 		fmt.Fprintf(&b, "delete counter %s %s\n", at, name)
+	}
+	if slices.Contains(chains, guardChain) {
+		fmt.Fprintf(&b, "delete ct timeout %s %s\n", at, timeoutName)
 	}
 	return b.String()
 }
