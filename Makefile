@@ -45,11 +45,13 @@ lab-cloud-down: bin/cyphonic-lab ## Remove the cloud that `make lab-cloud` left 
 # Runs of `make eval-drain` for each waiting time, and its requests per second.
 RUNS ?= 10
 RATE ?= 300
+# Its waiting times in seconds; 5x2 is two runs of that one.
+WAITS ?= kill,0,1,2,5,10
 EVALUATION = $(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" HOME="$$HOME" CYPHONIC_BIN="$(CURDIR)/bin" CYPHONIC_EVALUATION="$(CURDIR)/docs/evaluation"
 
 .PHONY: eval-drain
 eval-drain: install-deps build ## Count errors of 54,230 requests while replicas leave, waiting 0, 1, 2, 5, 10 s, RUNS times each (10: four hours)
-	@$(EVALUATION) CYPHONIC_DRAIN_REQUESTS=54230 CYPHONIC_DRAIN_WAITS=kill,0,1,2,5,10 CYPHONIC_DRAIN_RUNS=$(RUNS) CYPHONIC_DRAIN_RATE=$(RATE) \
+	@$(EVALUATION) CYPHONIC_DRAIN_REQUESTS=54230 CYPHONIC_DRAIN_WAITS=$(WAITS) CYPHONIC_DRAIN_RUNS=$(RUNS) CYPHONIC_DRAIN_RATE=$(RATE) \
 		go test -count=1 -timeout 12h -v -run 'TestErrorsByWaitingTime$$' ./internal/lab/cloudtest
 
 .PHONY: eval-load

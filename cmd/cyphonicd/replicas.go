@@ -95,16 +95,19 @@ func (c *cloud) speakerFor(o cloudOptions, service, name string, addresses []net
 	}
 	// Devices come to such a TRS at its own address. Behind the speaker its answers would leave from the service's.
 	direct := service == cloudconfig.ServiceTRS && len(o.config.TRS.Advertise) > 0
-	gauge := c.inService.WithLabelValues(service)
-	return balancer.NewClient(balancer.ClientOptions{
-		Socket: socket, Log: o.log.With("component", service),
-		Registration: balancer.Registration{Service: service, Name: name, Addresses: addresses, Port: port, Direct: direct},
-		Changed: func(inService bool) {
+	changed := func(bool) {} // it is never in service, and need not be
+	if !direct {
+		gauge := c.inService.WithLabelValues(service)
+		changed = func(inService bool) {
 			gauge.Set(0)
 			if inService {
 				gauge.Set(1)
 			}
-		},
+		}
+	}
+	return balancer.NewClient(balancer.ClientOptions{
+		Socket: socket, Log: o.log.With("component", service), Changed: changed,
+		Registration: balancer.Registration{Service: service, Name: name, Addresses: addresses, Port: port, Direct: direct},
 	})
 }
 

@@ -144,6 +144,20 @@ func TestAReplicaRegistersAndLeaves(t *testing.T) {
 	}
 }
 
+// Nothing reaches a direct replica by the speaker, so it need not wait for one that is away when it leaves.
+func TestADirectReplicaLeavesWithoutTheSpeaker(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for direct, want := range map[bool]error{true: nil, false: context.Canceled} {
+		c := NewClient(ClientOptions{Registration: Registration{Service: "trs", Direct: direct}, Changed: func(bool) {}})
+		c.change(func() { c.joined = true })
+		c.SetState(keyspace.ReplicaLeaving)
+		if err := c.Withdrawn(ended); !errors.Is(err, want) {
+			t.Errorf("direct %v: %v, want %v", direct, err, want)
+		}
+	}
+}
+
 func TestAReplicaComesBackToARestartedSpeaker(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "speaker.sock")
 	c, inService, stop := startClient(t, path)

@@ -20,12 +20,12 @@ type Registration struct {
 	Service string `json:"service"` // as, nms, trs, manager
 	Name    string `json:"name"`    // of the replica
 	// Addresses at which the replica takes the service's traffic: at most one IPv4 and one IPv6, on Port.
-	Addresses []netip.Addr          `json:"addresses"`
-	Port      uint16                `json:"port"`
+	Addresses []netip.Addr `json:"addresses"`
+	Port      uint16       `json:"port"`
 	// Direct: devices come to Addresses themselves, so the replica gets nothing that comes for an address of the service.
 	// It registers so that its packets are kept out of connection tracking; it is never in service.
-	Direct bool `json:"direct,omitempty"`
-	State     keyspace.ReplicaState `json:"state"` // only Ready replicas get new flows
+	Direct bool                  `json:"direct,omitempty"`
+	State  keyspace.ReplicaState `json:"state"` // only Ready replicas get new flows
 }
 
 // Answer is what the speaker says to each Registration once it has taken effect, and again when what it says changes.

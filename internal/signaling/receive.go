@@ -22,6 +22,9 @@ func (c *Client) Receive(now time.Time, datagram []byte) error {
 		return ErrTag
 	}
 	nonce, plain, err := c.keys.OpenReply(datagram)
+	if err != nil && now.Before(c.previousEnd) {
+		nonce, plain, err = c.previous.OpenReply(datagram)
+	}
 	if err != nil {
 		return ErrAuthentication
 	}

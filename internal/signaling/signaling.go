@@ -113,6 +113,10 @@ type Client struct {
 	keys identity.SignalKeys
 	cred Credentials
 
+	// previous are the keys before the latest renewal: answers to what was sent before it are sealed with them.
+	previous    identity.SignalKeys
+	previousEnd time.Time // until when they count
+
 	counter    uint64
 	server     int // index into cred.Servers
 	cookie     [16]byte
@@ -143,6 +147,7 @@ func New(cfg Config, cred Credentials, candidates []netip.AddrPort) *Client {
 
 // Renew puts new credentials into effect and registers with them at once.
 func (c *Client) Renew(now time.Time, cred Credentials) {
+	c.previous, c.previousEnd = c.keys, now.Add(RequestLifetime)
 	c.setCredentials(cred)
 	c.Register(now)
 }

@@ -194,7 +194,7 @@ func TestManyDevicesAreToldInBatches(t *testing.T) {
 		c.subject = &s
 		c.addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), 1)
 		w.contents.Subjects = append(w.contents.Subjects, &s)
-		w.core.locations[s.UID] = &c
+		w.core.enter(s.UID, &c)
 	}
 	w.publish()
 	if n := len(w.core.PolicyChanged(w.now, nil)); n != announceBatch {

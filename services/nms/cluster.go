@@ -3,6 +3,7 @@ package nms
 import (
 	"cmp"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,8 +22,9 @@ type Members struct {
 // Member is a live replica of the NMS.
 type Member struct {
 	Name    string
-	Ready   bool // it may own locations
-	Leaving bool // it gives away what it owns
+	Host    string // that it fails with; empty: no other replica's
+	Ready   bool   // it may own locations
+	Leaving bool   // it gives away what it owns
 }
 
 // Relay is where devices reach one replica of the TRS.
@@ -39,10 +41,11 @@ type cluster struct {
 	relays     map[string]Relay
 	relayNames []string
 	peers      map[string]*peer
-	order      []*peer  // the same, by name
-	ring       []string // who may own locations, by name
-	before     []string // the ring before that
-	scratch    [owners]string
+	order      []*peer           // the same, by name
+	ring       []string          // who may own locations, by name
+	before     []string          // the ring before that
+	hosts      map[string]string // of those in either ring
+	scratch    [candidates]string
 
 	started time.Time // the first event
 	since   time.Time // the ring is as it is
@@ -59,14 +62,14 @@ type cluster struct {
 	fetches map[uint64]*fetch
 	claims  map[string]*fetch // those with claim, by UID
 	fetchID uint64
-	scan    []string // locations that may have other owners now
-	scanDue bool     // all of them
+	scan    int  // place in row: locations up to there may have other owners now
+	scanDue bool // all of them may
 }
 
 func newCluster(name string) cluster {
 	return cluster{
 		tag: tagOf(name), ring: []string{name}, peers: make(map[string]*peer), relays: make(map[string]Relay),
-		fetches: make(map[uint64]*fetch), claims: make(map[string]*fetch),
+		fetches: make(map[uint64]*fetch), claims: make(map[string]*fetch), hosts: make(map[string]string),
 	}
 }
 
@@ -135,6 +138,9 @@ func (c *Core) SetMembers(now time.Time, m Members) {
 	}
 	present, ready := false, []string(nil)
 	for _, x := range m.Replicas {
+		if x.Host != "" {
+			c.hosts[x.Name] = x.Host
+		}
 		if x.Name == c.name {
 			present = true
 			c.leaving = c.leaving || x.Leaving
@@ -155,6 +161,7 @@ func (c *Core) SetMembers(now time.Time, m Members) {
 	}
 	c.forgetPeers()
 	c.setRing(ready)
+	maps.DeleteFunc(c.hosts, func(name, _ string) bool { return !slices.Contains(c.ring, name) && !slices.Contains(c.before, name) })
 	for _, p := range c.order {
 		c.sendView(p)
 	}
@@ -216,8 +223,29 @@ func (c *Core) refreshRing() {
 
 // ranked lists who may own a location, the first one first. The list is good
 // until the next call.
-func (c *Core) ranked(uid string) []string {
-	return replica.AppendRendezvous(c.scratch[:0], uid, c.ring, owners)
+func (c *Core) ranked(uid string) []string { return c.rank(c.scratch[:0], uid, c.ring) }
+
+// rank appends the owners that a location has in a ring to dst: by their
+// rendezvous hash, but as long as there are others none on the host of an
+// earlier one, so that a host does not take all copies with it.
+func (c *Core) rank(dst []string, uid string, ring []string) []string {
+	dst = replica.AppendRendezvous(dst, uid, ring, candidates)
+	for i := 1; i < min(owners, len(dst)); i++ {
+		for j := i; j < len(dst); j++ {
+			if !c.sharesHost(dst[j], dst[:i]) {
+				name := dst[j]
+				copy(dst[i+1:j+1], dst[i:j])
+				dst[i] = name
+				break
+			}
+		}
+	}
+	return dst[:min(owners, len(dst))]
+}
+
+func (c *Core) sharesHost(name string, others []string) bool {
+	host := c.hosts[name]
+	return host != "" && slices.ContainsFunc(others, func(o string) bool { return c.hosts[o] == host })
 }
 
 // alive reports whether a replica is this one or has been heard of lately.
@@ -236,9 +264,22 @@ func (c *Core) holders(uid string) []string {
 	return list[:min(len(list), 2)]
 }
 
-// owner is who decides about a device now: the first of its owners that answers.
-// spare is true if it is not the first of all. It is empty if none answers.
+// owner is who decides about a device now: the first of its owners that answers
+// in time, or if none does the first that is alive. spare is true if it is not
+// the first of all. It is empty if none is alive.
 func (c *Core) owner(uid string) (name string, spare bool) {
+	if name, spare := c.promptOwner(uid); name != "" {
+		return name, spare
+	}
+	for i, name := range c.ranked(uid) {
+		if c.alive(name) {
+			return name, i > 0
+		}
+	}
+	return "", false
+}
+
+func (c *Core) promptOwner(uid string) (name string, spare bool) {
 	for i, name := range c.ranked(uid) {
 		if name == c.name {
 			return name, i > 0

@@ -64,7 +64,11 @@ type Core struct {
 	replies    uint64 // counter of the reply nonces
 	announced  uint64 // policy version of the snapshot that all locations know
 	arrivals   bool   // locations that may not know it have come from other replicas
-	locations  map[string]*location
+	announcing announcing
+	locations  map[string]*location // by UID
+	row        []*location          // the same, in no order
+	expiring   int                  // place in row; 0: a round ends
+	owned      int                  // counted in this round
 	directions map[directionKey]*direction
 	byID       map[uint64]*direction
 	cluster

@@ -222,7 +222,7 @@ func TestDirectionFailures(t *testing.T) {
 			w.contents.Policies[0].Spec.To = nil
 			w.publish()
 		}, toCam(), wire.FailureDenied},
-		{"never registered", func(w *world, _, cam *device) { delete(w.core.locations, cam.subject.UID) }, toCam(), wire.FailureOffline},
+		{"never registered", func(w *world, _, cam *device) { w.core.remove(w.core.locations[cam.subject.UID]) }, toCam(), wire.FailureOffline},
 		{"logged out", func(_ *world, _, cam *device) { cam.send(wire.Logout{}) }, toCam(), wire.FailureOffline},
 		{"silent for too long", func(w *world, viewer, _ *device) {
 			w.now = w.now.Add(60 * time.Second)

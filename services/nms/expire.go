@@ -2,19 +2,26 @@ package nms
 
 import "time"
 
-// Expire forgets locations and directions that have ended.
+// Expire forgets directions that have ended and looks at the next locations,
+// expireBatch at most.
 func (c *Core) Expire(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.advance(now)
-	owned := 0
-	for uid, l := range c.locations {
+	if c.expiring == 0 {
+		c.expiring, c.owned = len(c.row), 0
+	}
+	c.each(&c.expiring, expireBatch, func(l *location) bool {
 		if l.acting == c.name {
-			owned++
+			c.owned++
 		}
 		if now.Sub(l.lastSeen) >= locationTTL {
-			delete(c.locations, uid)
+			c.remove(l)
 		}
+		return true
+	})
+	if c.expiring == 0 {
+		c.metrics.owned.Set(float64(c.owned))
 	}
 	for key, d := range c.directions {
 		if !now.Before(d.expires) {
@@ -22,7 +29,6 @@ func (c *Core) Expire(now time.Time) {
 		}
 	}
 	c.metrics.locations.Set(float64(len(c.locations)))
-	c.metrics.owned.Set(float64(owned))
 	c.metrics.pending.Set(float64(len(c.directions)))
 }
 
@@ -32,7 +38,7 @@ func (c *Core) Locations(now time.Time) []Location {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	list := make([]Location, 0, len(c.locations))
-	for _, l := range c.locations {
+	for _, l := range c.row {
 		if l.acting == c.name && l.registered(now) {
 			list = append(list, l.view())
 		}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/cyphonic/cyphonic/internal/wire"
-	"github.com/cyphonic/cyphonic/services/replica"
 )
 
 // fetch is a question to other replicas about a location: to decide what is
@@ -116,7 +115,7 @@ func (c *Core) ask(f *fetch, out []Datagram) []Datagram {
 	if loc := c.locations[f.uid]; loc != nil {
 		acting = []string{loc.acting}
 	}
-	before := replica.Rendezvous(f.uid, c.before, owners)
+	before := c.rank(nil, f.uid, c.before)
 	for _, list := range [][]string{acting, c.ranked(f.uid), before} {
 		for _, name := range list {
 			c.askOne(id, f, name)
@@ -205,7 +204,7 @@ func (c *Core) onFound(p *peer, b []byte, out []Datagram) ([]Datagram, error) {
 	if f == nil {
 		return out, nil // too late
 	}
-	if f.best == nil || r.contact.stamp.after(f.best.stamp) || r.acting == p.name && !f.best.stamp.after(r.contact.stamp) {
+	if f.best == nil || r.contact.newer(f.best) || r.acting == p.name && !f.best.newer(&r.contact) {
 		c.known(r.uid, &r.contact)
 		f.best = &r.contact
 	}
@@ -313,7 +312,8 @@ func (c *Core) found(f *fetch, r *request, out []Datagram) []Datagram {
 		c.drop(dropNotRegistered)
 		return out
 	}
-	if f.best == nil && !f.silent.IsZero() {
+	unsure := slices.ContainsFunc(c.ranked(f.uid), func(name string) bool { return !c.alive(name) })
+	if f.best == nil && (unsure || !f.silent.IsZero()) {
 		c.drop(dropWaiting)
 		return out
 	}

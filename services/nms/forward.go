@@ -85,13 +85,23 @@ func (c *Core) forward(p *peer, x pending, out []Datagram) []Datagram {
 	return out
 }
 
-// elsewhere gives the first n datagrams that wait for a peer to somebody else.
+// elsewhere gives the first n datagrams that wait for a peer to somebody else. If
+// nobody else would be faster, and the peer is alive, they go on waiting.
 func (c *Core) elsewhere(p *peer, n int, out []Datagram) []Datagram {
 	late := slices.Clone(p.waiting[:n])
 	p.waiting = slices.Delete(p.waiting, 0, n)
+	var kept []pending
 	for _, x := range late {
+		if x.uid != "" && p.answers(c.now) {
+			if other, _ := c.promptOwner(x.uid); other == "" || x.tries >= maxTries {
+				x.at = c.now
+				kept = append(kept, x)
+				continue
+			}
+		}
 		out = c.hedge(x, out)
 	}
+	p.waiting = slices.Insert(p.waiting, 0, kept...)
 	return out
 }
 

@@ -29,7 +29,7 @@ func (c *Core) HandedOver(now time.Time) bool {
 	if len(c.ring) == 1 && c.ring[0] == c.name {
 		return true
 	}
-	if !c.leaving || c.scanDue || len(c.scan) > 0 {
+	if !c.leaving || c.scanDue || c.scan > 0 {
 		return false
 	}
 	for _, p := range c.order {
@@ -37,7 +37,7 @@ func (c *Core) HandedOver(now time.Time) bool {
 			return false
 		}
 	}
-	for _, l := range c.locations {
+	for _, l := range c.row {
 		if l.acting == c.name {
 			c.rescan() // nobody answered when it was looked at, or it has come since
 			return false

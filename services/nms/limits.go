@@ -4,9 +4,11 @@ import "time"
 
 // Bounds of the NMS.
 const (
-	// maxLocations bounds the location table. When it is full, new devices are
-	// not registered (drop reason table_full); those in it go on.
-	maxLocations = 1 << 17
+	// maxLocations bounds the location table: two thirds of a million devices, what
+	// each of three replicas has of a million, and room for those of another one.
+	// A location takes up to 1.8 KB, so a full table 1.8 GiB. When it is full, new
+	// devices are not registered (drop reason table_full); those in it go on.
+	maxLocations = 1 << 20
 
 	// maxDirections bounds the directions under way; beyond it requests are
 	// answered "busy". A device may have maxDirectionsPerDevice of them.
@@ -53,21 +55,27 @@ const (
 	relayBytesPerSecond = 250_000_000
 
 	// announceInterval is how often the server looks for a changed policy version,
-	// announceBatch the number of devices that are told each time, and
-	// announceAgain the least time between two such messages to one device.
+	// announceScan at how many locations it looks each time, announceBatch the
+	// number of devices that are told each time, and announceAgain the least time
+	// between two such messages to one device.
 	announceInterval = 100 * time.Millisecond
+	announceScan     = 16_384
 	announceBatch    = 4096
 	announceAgain    = time.Second
 
-	// expireInterval is how often the server looks for what has ended.
-	expireInterval = time.Second
+	// expireInterval is how often the server looks for what has ended, expireBatch
+	// at how many locations each time: at all of a full table in 13 s.
+	expireInterval = 100 * time.Millisecond
+	expireBatch    = 8192
 
 	// maxPeers bounds the other replicas that one talks to; those beyond it, by
 	// name, are not linked.
 	maxPeers = 256
 	// owners is how many replicas of the highest rendezvous hash may own a
 	// location: the first one that answers acts, the next one has a copy.
-	owners = 3
+	// Owners are on different hosts if there are some among the first candidates.
+	owners     = 3
+	candidates = 8
 	// maxHops is how often a datagram is forwarded while replicas see different
 	// members; then it is handled where it is.
 	maxHops = 3
@@ -93,7 +101,7 @@ const (
 
 	// fetchTimeout bounds the wait for other replicas' answers about a location,
 	// lookupHedge the wait for a better one than is there.
-	fetchTimeout = 50 * time.Millisecond
+	fetchTimeout = 100 * time.Millisecond
 	lookupHedge  = 20 * time.Millisecond
 	// maxFetches bounds the questions under way and maxParked the requests that
 	// wait for the answer to one of them; beyond it requests are dropped, and

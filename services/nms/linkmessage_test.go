@@ -21,7 +21,7 @@ func sampleRecord(now time.Time) record {
 			},
 			assurance: 1, certificate: []byte{1, 2, 3}, addr: netip.MustParseAddrPort("198.51.100.6:4000"), nated: true,
 			candidates: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:5"), netip.MustParseAddrPort("[2001:db8::5]:6")},
-			gateway:    "nms-2", tag: 9, echo: 10, policy: 11, lastSeen: now.Add(-2 * time.Second), stamp: stamp{1_800_000_000, 12},
+			gateway:    "nms-2", tag: 9, echo: 10, policy: 11, lastSeen: now.Add(-2 * time.Second), stamp: stamp{1_800_000_000, 12}, made: stamp{1_800_000_000, 11},
 		},
 	}
 	l := &login{notAfter: time.Unix(1_800_000_000, 0), sessionKey: [32]byte{5}, window: replayWindow{used: true, top: 12, bits: [4]uint64{1, 2, 3, 4}}}
@@ -42,12 +42,18 @@ func TestRecordsAndMarksComeBackAsTheyWere(t *testing.T) {
 	if _, err := parseRecord(append(appendRecord(nil, now, want), 1, 2, 3), now); err != nil {
 		t.Errorf("with more at the end: %v", err)
 	}
+	if got.contact.made != want.contact.made {
+		t.Errorf("registration %v", got.contact.made)
+	}
 	if !bytes.Equal(appendRecord(nil, now, got), appendRecord(nil, now, want)) {
 		t.Errorf("record %+v", got)
 	}
+	const registration = 16 // bytes, which the first replicas did not send
 	for n := range appendRecord(nil, now, want) {
-		if _, err := parseRecord(appendRecord(nil, now, want)[:n], now); err == nil {
-			t.Errorf("a record cut to %d bytes is taken", n)
+		short := len(appendRecord(nil, now, want)) - n
+		got, err := parseRecord(appendRecord(nil, now, want)[:n], now)
+		if (err == nil) != (short == registration) || err == nil && got.contact.made != want.contact.stamp {
+			t.Errorf("a record cut to %d bytes: %v, registration %v", n, err, got.contact.made)
 		}
 	}
 	m := mark{uid: "u", gateway: "nms-1", login: [8]byte{1}, counter: 2, echo: 3, policy: 4, lastSeen: now}

@@ -31,7 +31,14 @@ type contact struct {
 	keys       identity.SignalKeys // of sessionKey, if keyed
 	keyed      bool
 	lastSeen   time.Time
-	stamp      stamp // of the datagram that the contact is from
+	stamp      stamp // of the latest datagram
+	made       stamp // of the registration that the contact is from
+}
+
+// newer reports whether a contact is from a later registration than another one, or from the same and the device has been
+// heard from since. What the device sends under a new login may overtake the registration that tells of it.
+func (l *contact) newer(o *contact) bool {
+	return l.made.after(o.made) || l.made == o.made && l.stamp.after(o.stamp)
 }
 
 // stamp orders what a device has sent, whichever replica has received it: a
@@ -49,6 +56,8 @@ func (s stamp) after(o stamp) bool {
 // fields are under the mutex of the core.
 type location struct {
 	contact
+	uid        string
+	place      int       // in the row of the core
 	announced  time.Time // when the device was told of a policy version without having asked
 	challenged time.Time // when the device was asked to show that it is still where it was
 	logins     []*login

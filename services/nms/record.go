@@ -18,8 +18,9 @@ import (
 //	NodeID 32, assurance u8, certificate: length u16 and bytes
 //	observed address with port, NATed u8, candidates: count u8 and addresses with port
 //	gateway: text; tag u32, echo u64, policy u64, session key 32, last seen: age u32
-//	end of the ticket u64, counter u64      of the datagram that says so
+//	end of the ticket u64, counter u64      of the latest datagram
 //	logins: count u8, and each NodeID 32, session key 32, end u64, top counter u64, window 32
+//	end of the ticket u64, counter u64      of the registration; missing: of the latest datagram
 //
 // It goes only over links between replicas that have pinned one another.
 type record struct {
@@ -46,7 +47,7 @@ func appendRecord(b []byte, now time.Time, r record) []byte {
 			b = binary.BigEndian.AppendUint64(b, w)
 		}
 	}
-	return b
+	return appendStamp(b, r.contact.made)
 }
 
 func appendContact(b []byte, now time.Time, c *contact) []byte {
@@ -63,8 +64,12 @@ func appendContact(b []byte, now time.Time, c *contact) []byte {
 	b = binary.BigEndian.AppendUint64(b, c.echo)
 	b = binary.BigEndian.AppendUint64(b, c.policy)
 	b = appendAge(append(b, c.sessionKey[:]...), now, c.lastSeen)
-	b = binary.BigEndian.AppendUint64(b, uint64(c.stamp.notAfter))
-	return binary.BigEndian.AppendUint64(b, c.stamp.counter)
+	return appendStamp(b, c.stamp)
+}
+
+func appendStamp(b []byte, s stamp) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(s.notAfter))
+	return binary.BigEndian.AppendUint64(b, s.counter)
 }
 
 // parseRecord decodes a record. Nothing in it refers to b.
@@ -87,6 +92,9 @@ func parseRecord(b []byte, now time.Time) (record, error) {
 			l.window.bits[i] = f.u64()
 		}
 		r.logins = append(r.logins, l)
+	}
+	if r.contact.made = r.contact.stamp; len(f.b) > 0 {
+		r.contact.made = stamp{int64(f.u64()), f.u64()}
 	}
 	if f.bad || r.uid == "" || n == 0 {
 		return record{}, errLink

@@ -29,15 +29,22 @@ func (c *Core) register(
 		state := loc.addLogin(r.ticket)
 		state.window.shut(r.counter)
 		loc.latest = seen{state.name, r.counter}
-		c.locations[r.subject.UID] = loc
+		c.enter(r.subject.UID, loc)
 		c.metrics.locations.Set(float64(len(c.locations)))
+	}
+	if loc.made.after(r.stamp()) && loc.nodeID == r.ticket.NodeID {
+		return c.reply(r, "registration_ack", loc.ack(body.Echo), out), false, dropNone // a later one has overtaken it
 	}
 	moved := loc.addr != r.src
 	before := loc.contact
+	loc.made = r.stamp()
+	if moved || !loc.stamp.after(loc.made) {
+		loc.gateway, loc.stamp = r.gateway, loc.made
+	}
 	loc.subject, loc.nodeID, loc.assurance = r.subject, r.ticket.NodeID, r.ticket.Assurance
 	loc.certificate = body.Certificate
 	loc.addr, loc.tag, loc.echo, loc.lastSeen = r.src, r.tag, body.Echo, now
-	loc.keys, loc.keyed, loc.sessionKey, loc.gateway, loc.stamp = r.keys, true, r.ticket.SessionKey, r.gateway, r.stamp()
+	loc.keys, loc.keyed, loc.sessionKey = r.keys, true, r.ticket.SessionKey
 	loc.nated = !slices.ContainsFunc(body.Candidates, func(a netip.AddrPort) bool {
 		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) == r.src
 	})

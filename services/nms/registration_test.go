@@ -333,7 +333,7 @@ func TestAFullTableRefusesNewDevicesOnly(t *testing.T) {
 	d := w.node("viewer", 2, "198.51.100.5:4000")
 	d.register()
 	for i := range maxLocations - 1 {
-		w.core.locations[fmt.Sprint(i)] = &location{contact: contact{subject: d.subject, lastSeen: w.now}}
+		w.core.enter(fmt.Sprint(i), &location{contact: contact{subject: d.subject, lastSeen: w.now}})
 	}
 	other := w.node("cam1", 3, "198.51.100.6:4000")
 	other.cookie = w.core.cookies.make(w.contents.Ticket, other.ticket.NodeID, other.src, w.now)

@@ -51,15 +51,21 @@ func (c *Core) mintRelays(now time.Time, snap *replica.Snapshot, d *direction, a
 }
 
 // chooseRelay chooses who relays a session: of the live replicas of the TRS the
-// one with the highest rendezvous hash, or the next one if that does not work,
-// and without such replicas one of the addresses of the desired state. Whoever
+// one with the highest rendezvous hash, or the next one at another address if
+// that does not work, and without such replicas one of the addresses of the desired state. Whoever
 // chooses for a session comes to the same answer.
 func (c *Core) chooseRelay(snap *replica.Snapshot, session [16]byte, other bool) (Relay, bool) {
-	if chosen := replica.Rendezvous(session[:], c.relayNames, 2); len(chosen) > 0 {
-		if other {
-			return c.relays[chosen[len(chosen)-1]], true
+	if chosen := replica.Rendezvous(session[:], c.relayNames, candidates); len(chosen) > 0 {
+		first := c.relays[chosen[0]]
+		if !other || len(chosen) == 1 {
+			return first, true
 		}
-		return c.relays[chosen[0]], true
+		for _, name := range chosen[1:] { // a host that is gone has taken all its relays along
+			if r := c.relays[name]; r.IPv4.Addr() != first.IPv4.Addr() || r.IPv6.Addr() != first.IPv6.Addr() {
+				return r, true
+			}
+		}
+		return c.relays[chosen[1]], true
 	}
 	services := snap.Services("trs")
 	if len(services) == 0 {

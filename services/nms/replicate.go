@@ -94,19 +94,14 @@ func (c *Core) step() {
 		}
 	}
 	if c.scanDue {
-		c.scanDue = false
-		c.scan = c.scan[:0]
-		for uid := range c.locations {
-			c.scan = append(c.scan, uid)
-		}
+		c.scanDue, c.scan = false, len(c.row)
 	}
-	for range min(len(c.scan), pushBatch) {
-		uid := c.scan[len(c.scan)-1]
-		c.scan = c.scan[:len(c.scan)-1]
-		if l := c.locations[uid]; l != nil && c.inherit(uid, l) {
-			c.copyTo(uid, l, false)
+	c.each(&c.scan, pushBatch, func(l *location) bool {
+		if c.inherit(l.uid, l) {
+			c.copyTo(l.uid, l, false)
 		}
-	}
+		return true
+	})
 	for _, p := range c.order {
 		if p.pushed && p.link {
 			p.pushed = false
@@ -166,11 +161,14 @@ func (c *Core) merge(r record, given bool) (ahead bool) {
 		l = newLocation()
 		c.known(r.uid, &r.contact)
 		l.contact = r.contact
-		c.locations[r.uid] = l
+		c.enter(r.uid, l)
 	}
-	ahead = l.stamp.after(r.contact.stamp)
-	if r.contact.stamp.after(l.stamp) {
+	ahead = l.newer(&r.contact) || l.stamp.after(r.contact.stamp)
+	if r.contact.newer(&l.contact) {
 		c.known(r.uid, &r.contact)
+		if l.stamp.after(r.contact.stamp) && l.addr == r.contact.addr {
+			r.contact.stamp, r.contact.gateway = l.stamp, l.gateway
+		}
 		l.contact, l.copies = r.contact, nil
 	}
 	l.logins = mergeLogins(l.logins, r.logins)
@@ -228,6 +226,9 @@ func (c *Core) onMark(p *peer, b []byte) error {
 		state.window.mark(m.counter)
 	}
 	if at := (stamp{state.notAfter.Unix(), m.counter}); at.after(l.stamp) {
+		if m.echo != l.echo {
+			l.made = at
+		}
 		l.stamp, l.echo, l.policy, l.lastSeen, l.gateway = at, m.echo, m.policy, m.lastSeen, m.gateway
 		l.latest = seen{m.login, m.counter}
 	}

@@ -51,7 +51,7 @@ func (s *Server) membersOf(m *replica.Membership) Members {
 			continue
 		}
 		members.Replicas = append(members.Replicas, Member{
-			Name: x.Name, Ready: x.Ready(),
+			Name: x.Name, Host: x.Host, Ready: x.Ready(),
 			Leaving: x.State == keyspace.ReplicaLeaving || x.State == keyspace.ReplicaFinishing,
 		})
 	}

@@ -50,7 +50,7 @@ func TestNoFirstTryIsInVainWhileHostsLeaveAndReturn(t *testing.T) {
 	for seed := range uint64(runsOf(t, 2)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			s := newSimulation(t, 100+seed, 6, 120)
+			s := newHosts(t, 100+seed, 2, 6, 120)
 			s.loss = 0
 			for event := range 5 {
 				begun := s.now
@@ -74,6 +74,45 @@ func TestNoFirstTryIsInVainWhileHostsLeaveAndReturn(t *testing.T) {
 				t.Errorf("%s to %s at %s took %s", r.from.subject.Name, r.to.subject.Name, r.at.Format("05.000"), s.took[r])
 			}
 			t.Logf("%d directions, %d not at the first try", s.routed, len(s.slow))
+		})
+	}
+}
+
+// thirdRepetition is when the fourth repetition of a request would follow, at the earliest: 300, 600, 1,200 and 2,400 ms
+// with their jitter.
+const thirdRepetition = 4050 * time.Millisecond
+
+// A host with two of six replicas is cut off without a word; the router notices after 0.9 s, the lease ends within five.
+// No request needs more than three repetitions.
+func TestThreeRepetitionsSufficeWhenAHostIsCutOff(t *testing.T) {
+	for seed := range uint64(runsOf(t, 4)) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			s := newHosts(t, 300+seed, 2, 6, 120)
+			s.loss = 0
+			for n := range 1200 {
+				if n == 100 {
+					for i := range 2 {
+						s.cutOff(s.replicas[fmt.Sprintf("nms-%d", 2+i)])
+					}
+				}
+				from, to := s.devices[s.random.IntN(len(s.devices))], s.devices[s.random.IntN(len(s.devices))]
+				if from != to {
+					s.request(from, to)
+				}
+				if n%12 == 0 {
+					s.renew(s.devices[n/12%len(s.devices)])
+				}
+				s.run(12 * time.Millisecond)
+			}
+			s.mustBeMet()
+			longest := time.Duration(0)
+			for _, r := range s.slow {
+				if longest = max(longest, s.took[r]); s.took[r] > thirdRepetition {
+					t.Errorf("%s to %s at %s took %s", r.from.subject.Name, r.to.subject.Name, r.at.Format("05.000"), s.took[r])
+				}
+			}
+			t.Logf("%d directions, %d not at the first try, the longest after %s", s.routed, len(s.slow), longest)
 		})
 	}
 }

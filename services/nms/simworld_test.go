@@ -33,6 +33,7 @@ type simulation struct {
 	links    map[[2]string]*simLink
 	revision int64
 	loss     float64
+	perHost  int // replicas on each host; 0: each is on a host of its own
 	seen     map[seenDatagram]time.Time
 	asked    map[*simRequest]bool
 	routed   int
@@ -105,10 +106,17 @@ func (e *events) Pop() any {
 }
 
 func newSimulation(t testing.TB, seed uint64, replicas, devices int) *simulation {
+	t.Helper()
+	return newHosts(t, seed, 0, replicas, devices)
+}
+
+// newHosts has perHost replicas on each host.
+func newHosts(t testing.TB, seed uint64, perHost, replicas, devices int) *simulation {
+	t.Helper()
 	s := &simulation{
 		world: newWorld(t), random: mathrand.New(mathrand.NewPCG(seed, 1)), replicas: make(map[string]*simReplica),
 		bySource: make(map[netip.AddrPort]*simDevice), links: make(map[[2]string]*simLink), revision: 100,
-		seen: make(map[seenDatagram]time.Time), asked: make(map[*simRequest]bool), loss: 0.02,
+		seen: make(map[seenDatagram]time.Time), asked: make(map[*simRequest]bool), loss: 0.02, perHost: perHost,
 		took: make(map[*simRequest]time.Duration),
 	}
 	s.contents.Policies[0].Spec.From = s.contents.Policies[0].Spec.To // everybody may talk to everybody
@@ -124,6 +132,14 @@ func newSimulation(t testing.TB, seed uint64, replicas, devices int) *simulation
 	}
 	s.run(3 * time.Second)
 	return s
+}
+
+func (s *simulation) host(name string) string {
+	var n int
+	if _, err := fmt.Sscanf(name, "nms-%d", &n); err != nil || s.perHost == 0 {
+		return ""
+	}
+	return fmt.Sprint("h", n/s.perHost)
 }
 
 func (s *simulation) after(d time.Duration, do func()) {
@@ -262,7 +278,7 @@ func (s *simulation) announce(most time.Duration) {
 	m := Members{Revision: s.revision}
 	for _, name := range s.names {
 		if r := s.replicas[name]; r.state != "" {
-			m.Replicas = append(m.Replicas, Member{Name: name, Ready: r.state == "Ready", Leaving: r.state == "Leaving"})
+			m.Replicas = append(m.Replicas, Member{Name: name, Host: s.host(name), Ready: r.state == "Ready", Leaving: r.state == "Leaving"})
 		}
 	}
 	for _, name := range s.names {

@@ -81,10 +81,13 @@ type follower struct {
 
 	cluster uint64
 	seen    []int64 // by prefix: everything up to this revision has been reported; nil: a list is needed
+	certain []int64 // by prefix: the revision of the list or of the latest event since, after which a watch goes on
+	claimed []int64 // by prefix: up to where etcd says that it has reported everything
 	up      *bool   // what connected was told last
 
 	oldest  atomic.Int64 // the smallest of seen
 	attempt atomic.Int64 // counts the watches
+	watcher atomic.Pointer[clientv3.Watcher]
 }
 
 // run follows until ctx ends.
@@ -217,9 +220,15 @@ func (w *follower) list(ctx context.Context) error {
 		}
 	}
 	w.end()
-	w.seen = slices.Repeat([]int64{revision}, len(w.prefixes))
-	w.oldest.Store(revision)
+	w.begun(revision)
 	return nil
+}
+
+// begun takes note of a complete list.
+func (w *follower) begun(revision int64) {
+	w.seen = slices.Repeat([]int64{revision}, len(w.prefixes))
+	w.certain, w.claimed = slices.Clone(w.seen), slices.Clone(w.seen)
+	w.oldest.Store(revision)
 }
 
 func (w *follower) get(ctx context.Context, key string, options []clientv3.OpOption) (*clientv3.GetResponse, error) {
@@ -240,10 +249,14 @@ func (w *follower) watch(ctx context.Context, revision int64) error {
 	arrived, checked := make(chan news), make(chan error)
 	w.attempt.Add(1)
 	watching := w.stream(ctx)
+	watcher := newWatcher(w.client)
+	defer func() { _ = watcher.Close() }()
+	w.watcher.Store(&watcher)
+	copy(w.claimed, w.seen) // what was claimed on another stream counts for that
 	for i, prefix := range w.prefixes {
-		from := clientv3.WithRev(w.seen[i] + 1)
+		from := clientv3.WithRev(w.certain[i] + 1)
 		group.Go(func() error { // Watch waits for the member to which it goes
-			return forward(ctx, i, w.client.Watch(watching, prefix, clientv3.WithPrefix(), from, clientv3.WithProgressNotify()), arrived)
+			return forward(ctx, i, watcher.Watch(watching, prefix, clientv3.WithPrefix(), from, clientv3.WithProgressNotify()), arrived)
 		})
 	}
 	group.Go(func() error { return w.check(ctx, revision, checked) })
@@ -323,7 +336,11 @@ func (w *follower) hears(ctx context.Context, before, revision int64) bool {
 }
 
 // progress asks the watch how far it is.
-func (w *follower) progress(ctx context.Context) { _ = w.client.RequestProgress(w.stream(ctx)) }
+func (w *follower) progress(ctx context.Context) {
+	if watcher := w.watcher.Load(); watcher != nil {
+		_ = (*watcher).RequestProgress(w.stream(ctx))
+	}
+}
 
 // stream returns a context for the watches of this attempt. The client puts watches whose contexts have the same
 // metadata into one stream, and keeps one that hangs.
@@ -334,16 +351,23 @@ func (w *follower) stream(ctx context.Context) context.Context {
 
 // report tells of one response. The revision of its header is not that of its last event: while a watch catches up
 // it is ahead of events that are still to come.
+//
+// Nor may a progress notification be believed at once: etcd before 3.4.25 and 3.5.8 may say how far a watch is before it
+// has sent the events up to there (etcd-io/etcd#15220). So a revision counts as seen only when a second notification has
+// followed the one that claims it, which is when the events that it overtook have come; and a watch goes on after the
+// last event, whatever was claimed. An event that comes late all the same counts as any other.
 func (w *follower) report(n news) {
-	u := Update{Revision: w.seen[n.prefix]}
-	events := n.response.Events
+	i, events := n.prefix, n.response.Events
+	u := Update{Revision: w.seen[i]}
 	if len(events) == 0 && n.response.IsProgressNotify() {
-		u.Revision = max(u.Revision, n.response.Header.Revision)
+		u.Revision = max(u.Revision, w.claimed[i])
+		w.claimed[i] = max(w.claimed[i], n.response.Header.Revision)
 	}
 	last := make(map[string]bool, len(events))
 	for _, e := range slices.Backward(events) { // of several changes of a key the last one counts
 		key := string(e.Kv.Key)
 		u.Revision = max(u.Revision, e.Kv.ModRevision)
+		w.certain[i] = max(w.certain[i], e.Kv.ModRevision)
 		switch {
 		case last[key]:
 			continue
@@ -356,12 +380,10 @@ func (w *follower) report(n news) {
 	}
 	slices.Reverse(u.Puts)
 	slices.Reverse(u.Deletes)
-	// etcd before 3.4.25 and 3.5.8 may say how far a watch is before it has sent the events up to there
-	// (etcd-io/etcd#15220): what comes late counts all the same.
-	if len(events) == 0 && u.Revision == w.seen[n.prefix] {
+	if len(events) == 0 && u.Revision == w.seen[i] {
 		return
 	}
-	w.seen[n.prefix] = u.Revision
+	w.seen[i] = u.Revision
 	w.changed(u)
 	w.oldest.Store(slices.Min(w.seen))
 }

@@ -124,7 +124,8 @@ func TestFollowListsAndThenReportsChangesInOrder(t *testing.T) {
 
 func TestOfSeveralChangesOfAKeyTheLastOneCounts(t *testing.T) {
 	var got []Update
-	w := &follower{prefixes: []string{"/a/"}, seen: []int64{1}, changed: func(u Update) { got = append(got, u) }}
+	w := &follower{prefixes: []string{"/a/"}, changed: func(u Update) { got = append(got, u) }}
+	w.begun(1)
 	put := func(key, value string, revision int64) *clientv3.Event {
 		return &clientv3.Event{Type: clientv3.EventTypePut, Kv: keyValue(key, value, revision)}
 	}

@@ -21,8 +21,9 @@ const (
 	enrolTimeout = 5 * time.Second
 	syncTimeout  = 2 * time.Second
 
-	// progressInterval is how often a wait for a revision asks etcd for it.
-	progressInterval = 100 * time.Millisecond
+	// progressInterval is how often a wait for a revision asks etcd for it: twice, because the first answer alone does
+	// not count.
+	progressInterval = 20 * time.Millisecond
 
 	// enrolAttempts is how often an enrolment is tried again after somebody
 	// else changed one of the keys it depends on.
@@ -68,6 +69,9 @@ const (
 	revokeTimeout = 2 * time.Second
 	// loadInterval is the shortest time between two writes of a record that only tell a new load.
 	loadInterval = time.Second
+
+	// maxRecordText bounds the texts of a replica's record, in bytes.
+	maxRecordText = 255
 
 	// maxMembers bounds the replicas that are known; more are left out and counted.
 	maxMembers = 2000

@@ -180,8 +180,8 @@ func decodeMember(service, name string, value []byte) (Member, error) {
 	if err := json.Unmarshal(value, &m.ReplicaRecord); err != nil {
 		return Member{}, fmt.Errorf("%w: replica", keyspace.ErrRecord)
 	}
-	if m.Service != service || m.Name != name || m.State == "" {
-		return Member{}, fmt.Errorf("%w: replica of another name, or without state", keyspace.ErrRecord)
+	if m.Service != service || m.Name != name || m.State == "" || len(m.Host) > maxRecordText || len(m.Version) > maxRecordText || len(name) > maxRecordText {
+		return Member{}, fmt.Errorf("%w: replica of another name, without state, or with a text that is too long", keyspace.ErrRecord)
 	}
 	for i, addr := range m.Addresses {
 		m.Addresses[i] = addr.Unmap()

@@ -38,6 +38,7 @@ func TestRecordsOfReplicasAreChecked(t *testing.T) {
 		{"state of a later version", func(r *keyspace.ReplicaRecord) { r.State = "Dreaming" }, true},
 		{"no state", func(r *keyspace.ReplicaRecord) { r.State = "" }, false},
 		{"another name", func(r *keyspace.ReplicaRecord) { r.Name = "b" }, false},
+		{"a host that is no name", func(r *keyspace.ReplicaRecord) { r.Host = strings.Repeat("h", maxRecordText+1) }, false},
 		{"another service", func(r *keyspace.ReplicaRecord) { r.Service = "trs" }, false},
 		{"two IPv4 addresses", func(r *keyspace.ReplicaRecord) { r.Addresses[1] = netip.MustParseAddr("192.0.2.2") }, false},
 		{"unspecified address", func(r *keyspace.ReplicaRecord) { r.Addresses[1] = netip.IPv6Unspecified() }, false},

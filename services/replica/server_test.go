@@ -39,6 +39,22 @@ func startServer(t *testing.T) *server {
 	return s
 }
 
+// serveEtcd serves parts of etcd's API that a test makes up, until the test ends.
+func serveEtcd(t *testing.T, register func(*grpc.Server)) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	register(s)
+	background(t, func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, s.Stop)()
+		return s.Serve(l)
+	})
+	return l.Addr().String()
+}
+
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

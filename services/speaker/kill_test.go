@@ -58,7 +58,7 @@ func TestTheSpeakerIsKilledUnderTraffic(t *testing.T) {
 		time.Sleep(700 * time.Millisecond) // the replicas try less often by now, each for itself
 		n.start()
 		all()
-		time.Sleep(1500 * time.Millisecond) // what is left over is cleaned up
+		time.Sleep(time.Second)
 	}
 	stop()
 	work.Wait()

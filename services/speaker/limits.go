@@ -36,7 +36,7 @@ const (
 	// filterCheck is how often is looked whether the packet filter is still as it was made.
 	filterCheck = 5 * time.Second
 	// cleanDelay is the wait after a change of the packet filter until what is left over of before is removed.
-	cleanDelay = time.Second
+	cleanDelay = 5 * time.Second
 
 	// routerRetry is the wait after a peer or route could not be given to the router.
 	routerRetry = time.Second

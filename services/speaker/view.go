@@ -162,6 +162,9 @@ func (v *view) build(fronts []*front) {
 // direct are the UDP sockets of replicas that are reached past every address of a service.
 func (v *view) direct() []netip.AddrPort {
 	var out []netip.AddrPort
+	if len(v.in.resources.raw) == 0 {
+		return nil // nothing is known yet
+	}
 	for _, r := range v.in.backends {
 		spread := slices.ContainsFunc(v.state.Services, func(s netfilter.Service) bool {
 			return s.Protocol == netfilter.UDP && slices.ContainsFunc(s.Backends, func(b netfilter.Backend) bool { return b.Name == r.Name && b.Port == r.Port })

@@ -14,4 +14,8 @@ const (
 	poll = 25 * time.Millisecond
 	// setupParallel is how many devices log in at once when the load is set up.
 	setupParallel = 24
+	// machineInterval is how often it is looked what else the machine does, maxMachineSamples how much of that is
+	// remembered; of more, the older half goes.
+	machineInterval   = 200 * time.Millisecond
+	maxMachineSamples = 1 << 16
 )

@@ -198,17 +198,30 @@ func (r *Replica) CPU() (time.Duration, error) { return processTime(r.PID()) }
 // clockTick is the unit of times in /proc (sysconf(_SC_CLK_TCK)), the same on every Linux.
 const clockTick = 10 * time.Millisecond
 
-// processTime reads user and system time, fields 14 and 15 of /proc/PID/stat.
+// processTime is the time that a process has used, of the user and of the system.
 func processTime(pid int) (time.Duration, error) {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := processFields(pid)
 	if err != nil {
 		return 0, err
 	}
+	return timeOf(fields)
+}
+
+// processFields are those of /proc/PID/stat from the third one on.
+func processFields(pid int) ([]string, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
 	fields := strings.Fields(string(content[strings.LastIndexByte(string(content), ')')+1:]))
 	if len(fields) < 13 {
-		return 0, fmt.Errorf("unexpected /proc/%d/stat", pid)
+		return nil, fmt.Errorf("unexpected /proc/%d/stat", pid)
 	}
-	var sum time.Duration
+	return fields, nil
+}
+
+// timeOf adds fields 14 and 15 up.
+func timeOf(fields []string) (sum time.Duration, err error) {
 	for _, field := range fields[11:13] {
 		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {

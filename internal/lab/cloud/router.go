@@ -92,8 +92,12 @@ func (r *Routing) prepareFRR(config bgpRouter, keep bool) error {
 			"/usr/lib/frr/" + daemon, "-f", r.path(daemon + ".conf"), "-i", r.path(daemon + ".pid"), "-z", r.path("zserv.api"),
 			"--vty_socket", r.directory, "-P", "0", "-u", "frr", "-g", "frr", "--log", "stdout", "--log-level", "warnings",
 		}
-		if daemon == "bfdd" {
+		switch daemon {
+		case "bfdd":
 			args = append(args, "--bfdctl", r.path("bfdd.sock"))
+		case "zebra":
+			// Else it changes an IPv6 route by deleting it first, and what comes in between is lost.
+			args = append(args, "--v6-rr-semantics")
 		}
 		r.processes = append(r.processes, control.NewProcess(r.host, lab.Command{Name: daemon, Args: args, KeepRunning: keep}))
 	}

@@ -13,13 +13,17 @@ import (
 // build/evaluation.
 func results(t *testing.T, name, text string) {
 	t.Helper()
-	directory := os.Getenv("CYPHONIC_EVALUATION")
-	if directory == "" {
-		directory = "../../../build/evaluation"
-	}
+	directory := resultsDirectory()
 	must(t, os.MkdirAll(directory, 0o755))
 	must(t, os.WriteFile(filepath.Join(directory, name), []byte(text), 0o644))
 	t.Logf("%s:\n%s", filepath.Join(directory, name), text)
+}
+
+func resultsDirectory() string {
+	if directory := os.Getenv("CYPHONIC_EVALUATION"); directory != "" {
+		return directory
+	}
+	return "../../../build/evaluation"
 }
 
 // bar of a chart: parts on top of each other.

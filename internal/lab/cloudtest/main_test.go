@@ -33,7 +33,7 @@ const (
 	// retries that a client may need when a replica dies.
 	retries = 3
 	// shownFaults of a report are described in the log.
-	shownFaults = 400
+	shownFaults = 40
 )
 
 // fixture is what all tests share. It is set by TestMain, before any test.
@@ -42,6 +42,7 @@ type fixture struct {
 	nodes    map[string]*cloud.Node // of the running cloud, once a test has needed them
 	// snapshots taken so far of how the router spreads
 	snapshots int
+	machine   cloud.Machine
 	running   struct {
 		sync.Mutex
 		cloud *cloud.Cloud
@@ -77,7 +78,15 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer context.AfterFunc(ctx, func() { shared.close(false); _ = os.RemoveAll(directory); os.Exit(130) })()
+	watching, stopWatching := context.WithCancel(ctx)
+	watched := make(chan error, 1)
+	go func() { watched <- shared.machine.Run(watching) }()
 	code := m.Run()
+	stopWatching()
+	if err := <-watched; err != nil {
+		fmt.Println("FAIL: watch the machine:", err)
+		code = 1
+	}
 	if !shared.close(code != 0) && code == 0 {
 		code = 1
 	}
@@ -236,16 +245,28 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// nobodyNotices wants every request answered at the first try. A machine that is so busy that requests are not even
-// started in time also answers some later than their client waits: twice as many repetitions are excused, but no failure and
-// no connection that broke.
+// nobodyNotices wants every request answered, and at the first try unless the machine is to blame. No connection may break.
 func nobodyNotices(t *testing.T, report *load.Report) {
 	t.Helper()
-	total := report.Total()
-	if broken := brokenLogins(report); total.Failed > 0 || broken > 0 || total.FirstTryErrors() > 2*report.Late {
-		t.Errorf("of %d requests %d failed and %d needed repetition, among them %d logins whose connection broke; %d were started late:%s",
-			total.Sent, total.Failed, total.Retried, broken, report.Late, firstFaults(report))
+	total, blamed := report.Total(), report.Unnamed
+	for _, f := range report.Faults {
+		if !blameless(f) {
+			blamed++
+		}
 	}
+	if broken := brokenLogins(report); total.Failed > 0 || broken > 0 || blamed > 0 {
+		t.Errorf("of %d requests %d failed and %d needed repetition, %d of them for no fault of the machine, among them %d logins whose connection broke:%s",
+			total.Sent, total.Failed, total.Retried, blamed, broken, firstFaults(report))
+	}
+}
+
+// othersAllowed is how many cores others may use without being to blame for an answer that comes too late.
+const othersAllowed = 0.5
+
+// blameless says of a request that was answered, but not at the first try, that nobody in the lab is to blame: the
+// generator was late or stood still, or others used the machine. A request that failed is never excused.
+func blameless(f load.Fault) bool {
+	return !f.Failed && (f.Stalled || shared.machine.Others(f.At, f.At.Add(min(f.Took, time.Second))) > othersAllowed)
 }
 
 // brokenLogins are those whose first connection did not just take too long.
@@ -279,8 +300,8 @@ func firstFaults(report *load.Report) string {
 		return rank[a.Kind] - rank[b.Kind]
 	})
 	for _, f := range faults[:min(shownFaults, len(faults))] {
-		text += fmt.Sprintf("\n  %s %s %s %s from %s to %s: %d tries in %s, failed %t, generator stalled %t: %s",
-			f.At.Format("15:04:05.000"), f.Kind, f.Device, f.Peer, f.Local, f.Remote, f.Tries, f.Took.Round(time.Millisecond), f.Failed, f.Stalled, f.Error)
+		text += fmt.Sprintf("\n  %s %s %s %s from %s to %s: %d tries in %s, failed %t, generator stalled %t, others used %.1f cores: %s",
+			f.At.Format("15:04:05.000"), f.Kind, f.Device, f.Peer, f.Local, f.Remote, f.Tries, f.Took.Round(time.Millisecond), f.Failed, f.Stalled, shared.machine.Others(f.At, f.At.Add(min(f.Took, time.Second))), f.Error)
 	}
 	return text
 }

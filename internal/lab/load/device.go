@@ -33,8 +33,8 @@ type device struct {
 	fresh        *login.Grant // of the latest login, not in use yet
 	fqdn         string
 	domain       string
-	client       *signaling.Client // nil before the first login
-	keys         identity.SignalKeys
+	client       *signaling.Client      // nil before the first login
+	keys         [2]identity.SignalKeys // of the present login and of the one before
 	servers      []netip.AddrPort
 	registration *pending // nil: none under way
 	echo         uint64   // of the registration under way
@@ -113,12 +113,15 @@ func (d *device) take(now time.Time, datagram []byte) {
 	if d.client == nil {
 		return
 	}
-	_, plain, err := d.keys.OpenReply(datagram)
-	if err != nil {
-		return // of an earlier ticket, or nobody's
-	}
 	if d.client.Receive(now, datagram) != nil {
 		return
+	}
+	_, plain, err := d.keys[0].OpenReply(datagram)
+	if err != nil {
+		_, plain, err = d.keys[1].OpenReply(datagram)
+	}
+	if err != nil {
+		return // cannot be: the client has opened it
 	}
 	if body, err := wire.ParseSignalBody(plain); err == nil {
 		if ack, ok := body.(wire.RegistrationAck); ok && ack.Echo == d.echo && d.registration != nil {
@@ -185,7 +188,7 @@ func (d *device) flush(due bool) {
 }
 
 func (d *device) countTry(datagram signaling.Datagram) {
-	plain, err := d.keys.OpenSignal(datagram.Payload)
+	plain, err := d.keys[0].OpenSignal(datagram.Payload)
 	if err != nil {
 		return
 	}
@@ -245,7 +248,7 @@ func (d *device) register(now time.Time) (*pending, error) {
 
 func (d *device) credentials(now time.Time) signaling.Credentials {
 	g := d.fresh
-	d.keys = identity.NewSignalKeys(g.SessionKey)
+	d.keys = [2]identity.SignalKeys{identity.NewSignalKeys(g.SessionKey), d.keys[0]}
 	server := g.NMSIPv4
 	if d.source.Is6() {
 		server = g.NMSIPv6

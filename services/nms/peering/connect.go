@@ -79,7 +79,7 @@ func (m *Mesh) dial(ctx context.Context, peer Peer) error {
 
 // accept takes incoming connections until the listener is closed.
 func (m *Mesh) accept(ctx context.Context, group *errgroup.Group) error {
-	slots := make(chan struct{}, maxHandshakes)
+	known, strangers := make(chan struct{}, maxHandshakes), make(chan struct{}, maxStrangers)
 	for {
 		raw, err := m.Listener.Accept()
 		if err != nil {
@@ -89,6 +89,10 @@ func (m *Mesh) accept(ctx context.Context, group *errgroup.Group) error {
 				continue
 			}
 			return err
+		}
+		slots := strangers // a replica that comes from an address it has not named can still be let in
+		if m.knows(raw.RemoteAddr()) {
+			slots = known
 		}
 		select {
 		case slots <- struct{}{}:
@@ -109,6 +113,23 @@ func (m *Mesh) accept(ctx context.Context, group *errgroup.Group) error {
 			return nil
 		})
 	}
+}
+
+// knows reports whether a peer is at the address, so that strangers who say nothing cannot keep replicas out.
+func (m *Mesh) knows(from net.Addr) bool {
+	tcp, ok := from.(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	addr := tcp.AddrPort().Addr().Unmap()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		if p.Addr.Addr().Unmap() == addr {
+			return true
+		}
+	}
+	return false
 }
 
 // welcome finds out who has connected.

@@ -6,9 +6,11 @@ const (
 	// maxPeers bounds the replicas that one links with; those beyond it, in the
 	// order in which they are named, are left out.
 	maxPeers = 256
-	// maxHandshakes bounds the incoming connections that have not yet shown who
-	// they are; further ones are closed at once.
+	// maxHandshakes bounds the incoming connections from addresses of peers that have
+	// not yet shown who they are, maxStrangers those from other addresses; further
+	// ones are closed at once.
 	maxHandshakes = 64
+	maxStrangers  = 16
 	// maxQueue bounds the bytes that wait to be sent over one link. A link on
 	// which more waits is closed: its other end does not keep up.
 	maxQueue = 32 << 20

@@ -5,18 +5,21 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cyphonic/cyphonic/internal/lab"
 )
 
 func TestUDPReachesBackendsUnchangedAndUntracked(t *testing.T) {
 	w := build(t)
 	b := w.balancer(w.one)
 	state := State{Services: []Service{
-		w.udpService(w.backend(UDP, w.hostOne(), "host-a", firstBackend), w.backend(UDP, w.hostOne(), "host-b", firstBackend+1), w.backend(UDP, w.inPod(), "pod", firstBackend)),
+		w.udpService(w.backend(UDP, w.hostOne(), "host-a", firstBackend), w.backend(UDP, w.hostOne(), "host-b", firstBackend+1), w.backend(UDP, w.inPod(), "pod", udpPort)),
 		w.tcpService(w.backend(TCP, w.hostOne(), "host", firstBackend+9)), // switches connection tracking on
 	}}
 	b.apply(state)
@@ -121,6 +124,75 @@ func TestProgramsOfTheHostReachTheVIPs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Replicas that all have the port of the service, each at an address of its own, need no change of ports.
+func TestBackendsWithThePortOfTheService(t *testing.T) {
+	w := build(t)
+	b := w.balancer(w.one)
+	b.apply(State{Services: []Service{w.udpService(w.backend(UDP, w.hostOne(), "host", udpPort), w.backend(UDP, w.inPod(), "pod", udpPort))}})
+	if rules := w.run(w.one, "nft", "list", "ruleset"); strings.Contains(rules, "port set") {
+		t.Errorf("ports are changed:\n%s", rules)
+	}
+	w.run(w.one, "ping", "-n", "-c", "1", pod4) // its hardware address is known then
+	w.run(w.one, "ping", "-n", "-c", "1", pod6)
+	for _, vip := range []string{vip4, vip6} {
+		seen := map[string]bool{}
+		for range 30 {
+			words, err := ask(w.dial("udp", vip, udpPort), []byte("hello"), 2*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[words[0]] = true
+		}
+		if len(seen) != 2 {
+			t.Errorf("%s: backends %v, want two", vip, seen)
+		}
+	}
+}
+
+// Somebody else removes all rules of the host: they come back with the next Apply, even with that of the same state, and
+// flows stay where they were. Recall names the backends of a process before; Clean removes what is left over.
+func TestRulesThatWereRemovedComeBack(t *testing.T) {
+	w := build(t)
+	b := w.balancer(w.one)
+	if names, err := b.recallIn(w.one); err != nil || len(names) != 0 {
+		t.Errorf("nothing is there yet: %v %v", names, err)
+	}
+	state := State{Services: []Service{w.udpService(w.backend(UDP, w.hostOne(), "a", firstBackend), w.backend(UDP, w.hostOne(), "b", firstBackend+1))}}
+	b.apply(state)
+	conns, before := w.flows(60, vip4)
+	w.run(w.one, "nft", "flush", "ruleset")
+	b.apply(state)
+	if after := w.owners(conns); !slices.Equal(before, after) {
+		t.Errorf("flows have moved: %v, then %v", before, after)
+	}
+	w.run(w.one, "nft", "delete", "table", "ip6", "cyphonic")
+	state.Services[0].Backends[1].Draining = true
+	b.apply(state)
+	if words, err := ask(w.dial("udp", vip6, udpPort), []byte("hello"), time.Second); err != nil || words[0] != "a" {
+		t.Errorf("%v %v", words, err)
+	}
+	second := w.balancer(w.one)
+	if names, err := second.recallIn(w.one); err != nil || !slices.Equal(names, []string{"a", "b"}) {
+		t.Errorf("the process before led to %v, %v", names, err)
+	}
+	state.Services[0].Backends = state.Services[0].Backends[:1]
+	second.apply(state)
+	if err := w.one.Do(func() error { return second.Clean(t.Context()) }); err != nil {
+		t.Fatal(err)
+	}
+	if rules := w.run(w.one, "nft", "list", "ruleset"); strings.Contains(rules, "to/nms/b") || !strings.Contains(rules, "to/nms/a") {
+		t.Errorf("after the clean-up:\n%s", rules)
+	}
+}
+
+func (b *balancer) recallIn(h *lab.Host) (names []string, err error) {
+	err = h.Do(func() error {
+		names, err = b.Recall(b.w.t.Context())
+		return err
+	})
+	return names, err
 }
 
 func TestPingsAreAnsweredWhileServedOnly(t *testing.T) {

@@ -36,6 +36,10 @@ const (
 	// per host.
 	rescuesPerSecond = 10_000
 	rescuesBurst     = 10_000
+	// fastFronts and fastBackends bound the addresses of UDP services, and the replicas, that have a rule of their own before
+	// the maps. A rule that does not fit costs a few nanoseconds, a lookup in a map 50 to 100.
+	fastFronts   = 4
+	fastBackends = 8
 	// maxListing bounds what is read of nft's output.
 	maxListing = 64 << 20
 )

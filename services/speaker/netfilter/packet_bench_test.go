@@ -44,7 +44,8 @@ func (e exchange) run(n int, payload []byte) (time.Duration, error) {
 
 // BenchmarkPacket compares what a packet to a replica and its answer cost: at the replica's own address, behind the VIP by
 // the rules of this package, behind the VIP by translation with connection tracking, and at one of several sockets with
-// SO_REUSEPORT. The kinds take turns and the best of many turns counts, because other programs disturb.
+// SO_REUSEPORT; last, behind the VIP by a host that has no backend for TCP. The kinds take turns and the best of many
+// turns counts, because other programs disturb.
 func BenchmarkPacket(b *testing.B) {
 	for _, v6 := range []bool{false, true} {
 		b.Run(map[bool]string{false: "IPv4", true: "IPv6"}[v6], func(b *testing.B) {
@@ -63,7 +64,7 @@ func BenchmarkPacket(b *testing.B) {
 				}
 			}
 			b.ReportMetric(0, "ns/op")
-			for i, name := range []string{"direct", "netfilter", "tracked-dnat", "reuseport"} {
+			for i, name := range []string{"direct", "netfilter", "tracked-dnat", "reuseport", "netfilter-udp-only"} {
 				b.ReportMetric(best[i], "ns/exchange-"+name)
 			}
 		})
@@ -78,7 +79,7 @@ func exchanges(b *testing.B, v6 bool) []exchange {
 	}
 	topology := lab.Topology{Hosts: []lab.HostSpec{{Name: "client"}}}
 	own := func(i int) place { return place{v4: fmt.Sprintf("10.9.%d.2", i), v6: fmt.Sprintf("fd09:%d::2", i)} }
-	for i := range 4 {
+	for i := range 5 {
 		name := fmt.Sprintf("h%d", i)
 		topology.Hosts = append(topology.Hosts, lab.HostSpec{Name: name})
 		topology.Links = append(topology.Links, lab.LinkSpec{
@@ -93,7 +94,7 @@ func exchanges(b *testing.B, v6 bool) []exchange {
 	b.Cleanup(func() { _ = l.Close() })
 	w := &world{t: b, client: l.Host("client")}
 	var all []exchange
-	for i := range 4 {
+	for i := range 5 {
 		at := own(i)
 		at.host = l.Host(fmt.Sprintf("h%d", i))
 		w.usable(at.host)
@@ -109,15 +110,15 @@ func (w *world) exchange(at place, kind int, v6 bool) exchange {
 	if v6 {
 		f, vip, own = ipv6, netip.MustParseAddr(vip6), netip.MustParseAddr(at.v6)
 	}
-	if kind == 2 {
-		vip = vip.Next() // the client has one route to each
+	for range kind { // the client has one route to each
+		vip = vip.Next()
 	}
 	const replicas = 3
 	var state State
 	service := Service{Name: "nms", Protocol: UDP, VIP: []netip.Addr{vip}, Port: udpPort}
 	target := netip.AddrPortFrom(own, firstBackend)
 	switch kind {
-	case 1, 2:
+	case 1, 2, 4:
 		target = netip.AddrPortFrom(vip, udpPort)
 		if err := w.client.ReplaceRoute(lab.Route{To: netip.PrefixFrom(vip, vip.BitLen()), Via: own}); err != nil {
 			w.t.Fatal(err)
@@ -131,6 +132,9 @@ func (w *world) exchange(at place, kind int, v6 bool) exchange {
 		}
 		sockets = append(sockets, w.socket(at.host, netip.AddrPortFrom(own, port), netip.AddrPort{}))
 		service.Backends = append(service.Backends, Backend{Name: fmt.Sprintf("r%d", i), Address: []netip.Addr{own}, Port: firstBackend + uint16(i)})
+	}
+	if kind == 4 {
+		w.balancer(at.host).apply(State{Services: []Service{service}})
 	}
 	if kind == 1 {
 		state.Services = []Service{service, {Name: "as", Protocol: TCP, VIP: []netip.Addr{vip}, Port: tcpPort, Backends: []Backend{{Name: "s", Address: []netip.Addr{own}, Port: 1}}}}

@@ -161,7 +161,10 @@ func (p plan) serviceChains(f family, s Service) (chains []chain, counters []str
 		chains = append(chains, chain{name: name, rules: backendRules(f, s, end, name)})
 	}
 	if s.Protocol == UDP {
-		back := fmt.Sprintf("%s saddr set %s udp sport set %d", f.name, vips[0], s.Port)
+		back := fmt.Sprintf("%s saddr set %s", f.name, vips[0])
+		if slices.ContainsFunc(s.Backends, func(b Backend) bool { return b.Port != s.Port }) {
+			back += fmt.Sprintf(" udp sport set %d", s.Port)
+		}
 		chains = append(chains, chain{name: returnChain(s), rules: unchecked(f, back, "notrack accept")})
 	}
 	return chains, counters
@@ -202,7 +205,10 @@ func backendRules(f family, s Service, end netip.AddrPort, counter string) []str
 	if s.Protocol == TCP {
 		return []string{fmt.Sprintf("meta l4proto tcp counter name %q dnat to %s", counter, end)}
 	}
-	change := fmt.Sprintf("%s daddr set %s udp dport set %d", f.name, end.Addr(), end.Port())
+	change := fmt.Sprintf("%s daddr set %s", f.name, end.Addr())
+	if end.Port() != s.Port {
+		change += fmt.Sprintf(" udp dport set %d", end.Port())
+	}
 	return unchecked(f, change, fmt.Sprintf("notrack counter name %q accept", counter))
 }
 

@@ -197,6 +197,9 @@ func TestNoPacketIsLostByChangesAndRestarts(t *testing.T) {
 		take[i%4].Draining = true
 		b.apply(service(take))
 		b.apply(service(slices.Delete(take, i%4, i%4+1)))
+		if err := w.one.Do(func() error { return b.Clean(t.Context()) }); err != nil {
+			t.Error(err)
+		}
 	}
 	close(stop)
 	load.Wait()
