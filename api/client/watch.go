@@ -23,6 +23,7 @@ type Watch struct {
 	kind    api.Kind
 	body    io.Closer
 	scanner *bufio.Scanner
+	stopped func() error // why the caller does not want the stream any more; nil while he does
 }
 
 // WatchOptions choose what a watch shows; the zero value is everything.
@@ -60,13 +61,17 @@ func (c *Client) watch(ctx context.Context, kind api.Kind, build request) (*Watc
 	}
 	scanner := bufio.NewScanner(response.Body)
 	scanner.Buffer(make([]byte, 0, 4096), maxEvent)
-	return &Watch{kind: kind, body: response.Body, scanner: scanner}, nil
+	return &Watch{kind: kind, body: response.Body, scanner: scanner, stopped: ctx.Err}, nil
 }
 
 // Next waits for the next event. An ERROR event is returned as a *ProblemError, the orderly end as ErrWatchEnded; after an error there are no more events.
 func (w *Watch) Next() (Change, error) {
 	if !w.scanner.Scan() {
-		if err := w.scanner.Err(); err != nil {
+		err := w.scanner.Err()
+		if err == nil {
+			err = w.stopped() // the server may have ended the stream in order by then
+		}
+		if err != nil {
 			return Change{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
 		}
 		return Change{}, ErrWatchEnded
