@@ -34,6 +34,10 @@ lab-down: bin/cyphonic-lab ## Remove the network that `make lab` left running
 # Further options of the cloud, as in OPTIONS='--design public --router bird --replicas 2'.
 OPTIONS ?=
 
+.PHONY: cloud
+cloud: install-deps build ## Run all tests of the cloud behind BGP routers, also those that measure (ten minutes)
+	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" HOME="$$HOME" CYPHONIC_BIN="$(CURDIR)/bin" go test -count=1 -timeout 30m ./internal/lab/cloudtest
+
 .PHONY: lab-cloud
 lab-cloud: install-deps build ## Start three hosts with replicas of all services behind a BGP router, leave them running (OPTIONS)
 	@$(SUDO) bin/cyphonic-lab cloud up $(OPTIONS)

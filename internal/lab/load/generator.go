@@ -172,13 +172,28 @@ func (g *Generator) Reopen(ctx context.Context, parallel int) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			if o := register(ctx, d); o.failed {
-				return fmt.Errorf("device %s: registration: %w", d.name, o.err)
-			}
-			return nil
+			return registerAnew(ctx, d)
 		})
 	}
 	return group.Wait()
+}
+
+// registerAnew registers a device. One that is registering already, because the load that runs wants it to, does so again afterwards.
+func registerAnew(ctx context.Context, d *device) error {
+	for {
+		o := register(ctx, d)
+		if !o.failed {
+			return nil
+		}
+		if !errors.Is(o.err, errBusy) {
+			return fmt.Errorf("device %s: registration: %w", d.name, o.err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(busyPause):
+		}
+	}
 }
 
 // Observation is what the NMS told a device about its source address.

@@ -5,6 +5,8 @@ import "time"
 const (
 	// MaxDevices bounds the devices of one generator; each has a socket and a goroutine.
 	MaxDevices = 8192
+	// busyPause is after how long a device that has a registration under way is asked for another.
+	busyPause = 20 * time.Millisecond
 	// maxInflight bounds the requests under way; one that finds no place is counted as not sent.
 	maxInflight = 16384
 	// maxFaults bounds the requests that a report describes one by one; the counts go on.
