@@ -245,12 +245,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// hiccups is how many requests may need a repetition for which nobody can be named. On two cores that carry the whole cloud and 2,000 devices a
-// process now and then gets no turn for longer than a device waits before it asks again; a fault of the product that tests here are
-// about has shown in one of a hundred requests and more. The evaluation (make eval-drain) allows none.
-func hiccups(requests int) int { return max(3, requests/500) }
-
-// nobodyNotices wants every request answered and no connection broken, and but for hiccups at the first try unless the machine is to blame.
+// nobodyNotices wants every request answered, and at the first try unless the machine is to blame. No connection may break.
 func nobodyNotices(t *testing.T, report *load.Report) {
 	t.Helper()
 	total, blamed := report.Total(), report.Unnamed
@@ -259,7 +254,7 @@ func nobodyNotices(t *testing.T, report *load.Report) {
 			blamed++
 		}
 	}
-	if broken := brokenLogins(report); total.Failed > 0 || broken > 0 || blamed > hiccups(total.Sent) {
+	if broken := brokenLogins(report); total.Failed > 0 || broken > 0 || blamed > 0 {
 		t.Errorf("of %d requests %d failed and %d needed repetition, %d of them for no fault of the machine, among them %d logins whose connection broke:%s",
 			total.Sent, total.Failed, total.Retried, blamed, broken, firstFaults(report))
 	}
