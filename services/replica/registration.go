@@ -200,9 +200,15 @@ func (r *Replica) noteDrains(u Update) {
 		delete(r.drains, key)
 	}
 	for _, item := range u.Puts {
-		if _, _, ok := keyspace.ParseDrain(item.Key); ok && len(r.drains) < maxDrains {
-			r.drains[item.Key] = item.Revision
+		if _, _, ok := keyspace.ParseDrain(item.Key); !ok {
+			continue
 		}
+		if _, known := r.drains[item.Key]; !known && len(r.drains) >= maxDrains {
+			r.metrics.undecodable.Inc()
+			r.log.Error("request to drain left out", "key", item.Key, "error", fmt.Sprintf("there are more than %d of them", maxDrains))
+			continue
+		}
+		r.drains[item.Key] = item.Revision
 	}
 	r.registering.Lock()
 	defer r.registering.Unlock()

@@ -38,7 +38,7 @@ func newSite(t *testing.T, sources int) *site {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CYPHONIC_UNPRIVILEGED") == "1" {
-			t.Skip("needs root: network namespaces")
+			t.Skip("needs root (network namespaces); CYPHONIC_UNPRIVILEGED=1 skips it")
 		}
 		t.Fatal("needs root: network namespaces")
 	}
