@@ -38,6 +38,15 @@ OPTIONS ?=
 cloud: install-deps build ## Run all tests of the cloud behind BGP routers, also those that measure (ten minutes)
 	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" HOME="$$HOME" CYPHONIC_BIN="$(CURDIR)/bin" go test -count=1 -timeout 30m ./internal/lab/cloudtest
 
+# Git revision of the earlier release of `make cloud-upgrade`.
+FROM ?=
+
+.PHONY: cloud-upgrade
+cloud-upgrade: install-deps build ## Replace every program of the cloud by that of revision FROM, and back, under load and under tunnels
+	@scripts/build-previous '$(FROM)' build/previous
+	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" HOME="$$HOME" CYPHONIC_BIN="$(CURDIR)/bin" CYPHONIC_PREVIOUS_BIN="$(CURDIR)/build/previous" \
+		go test -count=1 -timeout 15m -v -run 'TestRollingUpgradeAndDowngrade$$' ./internal/lab/cloudtest
+
 .PHONY: lab-cloud
 lab-cloud: install-deps build ## Start three hosts with replicas of all services behind a BGP router, leave them running (OPTIONS)
 	@$(SUDO) bin/cyphonic-lab cloud up $(OPTIONS)

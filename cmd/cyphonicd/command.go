@@ -61,9 +61,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	var f flags
-	root := program.NewRoot("cyphonicd", "The cloud services of CYPHONIC", `The cloud services of CYPHONIC: manager, AS, NMS and TRS.
+	root := program.NewRoot("cyphonicd", "The cloud services of CYPHONIC", `The cloud services of CYPHONIC: manager, AS, NMS and TRS, and the speaker that announces those of a host.
 
-Exit codes: 0 ended by SIGTERM or SIGINT, 1 failed, 2 wrong arguments or configuration.`, stdout, stderr)
+Exit codes: 0 ended after a drain, which SIGTERM and SIGINT begin too, 1 failed, 2 wrong arguments or configuration.`, stdout, stderr)
 	p := root.PersistentFlags()
 	p.StringVar(&f.config, "config", defaultConfigPath, "configuration file, as cyphonicctl init writes it")
 	p.StringSliceVar(&f.etcdEndpoints, "etcd-endpoints", nil, "URLs of an etcd cluster, instead of etcd.endpoints of the configuration")

@@ -64,6 +64,9 @@ func (l *life) run(ctx context.Context) error {
 // leaves.
 type announcer struct{ *replica.Registration }
 
+// Joined does not wait: without etcd the replica serves all the same.
+func (a announcer) Joined(context.Context) error { return nil }
+
 func (a announcer) Withdrawn(ctx context.Context) error { return a.Flush(ctx) }
 
 // join makes a listening service one of the replicas.

@@ -60,6 +60,23 @@ func (c *Client) change(f func()) {
 // SetState tells the speaker where the replica is in its life, as soon as it can be told.
 func (c *Client) SetState(state keyspace.ReplicaState) { c.change(func() { c.state = state }) }
 
+// Joined waits until the speaker has its rules for this replica, which must follow SetState(Ready), or ctx ends.
+func (c *Client) Joined(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		done, replaced := c.options.Registration.Direct || c.answer.State == c.state, c.replaced
+		c.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-replaced:
+		case <-ctx.Done():
+			return fmt.Errorf("the speaker has not answered: %w", ctx.Err())
+		}
+	}
+}
+
 // Withdrawn waits until the speaker has confirmed that it sends no new flow here any more. It must follow
 // SetState(Leaving). It returns at once if this replica never was registered, or gets nothing by the speaker; a speaker that is away just now may have
 // left its rules in place, so its return is waited for until ctx ends.

@@ -119,7 +119,17 @@ func TestAReplicaRegistersAndLeaves(t *testing.T) {
 	link.answer(keyspace.ReplicaStarting, false)
 	c.SetState(keyspace.ReplicaReady)
 	link.expect(keyspace.ReplicaReady)
+	joined := make(chan error, 1)
+	go func() { joined <- c.Joined(t.Context()) }()
+	select {
+	case err := <-joined:
+		t.Fatalf("joined before the speaker has answered: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
 	link.answer(keyspace.ReplicaReady, true)
+	if err := <-joined; err != nil {
+		t.Error(err)
+	}
 	until(t, "in service", inService.Load)
 
 	c.SetState(keyspace.ReplicaLeaving)

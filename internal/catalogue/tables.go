@@ -79,7 +79,7 @@ func cloudBounds() map[string]Bound {
 		"balancer/service":   {64, "name of the CloudService"},
 		"balancer/backend":   {64, "name of the local replica"},
 		"balancer/family":    {2, "`ip`, `ip6`"},
-		"balancer/reason":    {7, "`no_service` (another port of a VIP), `no_backend`, `unknown_connection` (shown by another host, not known here either), `rescue_limit`, `connection_limit`, `reset_backend_gone`, `reset_unknown_connection`"},
+		"balancer/reason":    {9, "`no_service` (another port of a VIP), `no_backend`, `unknown_connection` (shown by another host, not known here either), `rescue_limit`, `connection_limit`, `source_limit` (new TCP connections of one source), `bfd_ttl` (BFD that came over a router), `reset_backend_gone`, `reset_unknown_connection`"},
 		"balancer/direction": {2, "`sent` to the other hosts, `received` from them"},
 		"bfd/reason":         {9, "`ttl`, `version`, `malformed`, `authentication`, `unknown_peer`, `discriminator`, `interface`; `no_socket` and `send` for packets that could not be sent"},
 		"bfd/state":          {4, "`Up`, or the state after it: `Down`, `Init`, `AdminDown`"},

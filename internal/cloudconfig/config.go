@@ -190,7 +190,7 @@ func (c *Config) Check(services []string, now time.Time) (*Material, error) {
 		case ServiceSpeaker:
 			c.checkSpeaker(m, add)
 		default:
-			return nil, fmt.Errorf("there is no service %q: use %s", s, strings.Join(Services(), ", "))
+			return nil, fmt.Errorf("there is no service %q: use %s", s, strings.Join(append(Services(), ServiceSpeaker), ", "))
 		}
 	}
 	c.checkEtcd(services, add)

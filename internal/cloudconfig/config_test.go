@@ -90,7 +90,7 @@ func TestCheckNamesEveryFault(t *testing.T) {
 func TestCheckRefusesAnUnknownService(t *testing.T) {
 	c := Default()
 	_, err := c.Check([]string{ServiceNMS, "ams"}, time.Now())
-	if err == nil || !strings.Contains(err.Error(), `there is no service "ams": use manager, as, nms, trs`) {
+	if err == nil || !strings.Contains(err.Error(), `there is no service "ams": use manager, as, nms, trs, speaker`) {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -175,9 +176,11 @@ func checkSecretsDirectory(path string) error {
 	case err != nil:
 		return fmt.Errorf("%w: create it with mode 0700, or remove the setting", err)
 	case !info.IsDir():
-		return fmt.Errorf("%s is no directory: it must have one folder per secret", path)
+		return fmt.Errorf("%s is no directory: name the folder of the secrets", path)
+	case info.Mode().Perm()&unwritable != 0:
+		return fmt.Errorf("others can write to %s (mode %04o): chmod 700 it; where Kubernetes mounts a Secret, name %s", path, info.Mode().Perm(), filepath.Join(path, "..data"))
 	}
-	return checkMode(path, unwritable)
+	return nil
 }
 
 func checkAdvertise(address string) error {

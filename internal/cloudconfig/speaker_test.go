@@ -26,7 +26,7 @@ func TestCheckOfTheSpeaker(t *testing.T) {
 		"no port":              {"{listenPort: 70000}", "speaker.listenPort", "65535"},
 		"slow withdrawal":      {"{gracefulShutdown: 1h}", "speaker.gracefulShutdown", "between"},
 		"secrets absent":       {"{secretsDirectory: /nonexistent}", "speaker.secretsDirectory", "create it"},
-		"secrets for all":      {"{secretsDirectory: " + open + "}", "speaker.secretsDirectory", "chmod"},
+		"secrets for all":      {"{secretsDirectory: " + open + "}", "speaker.secretsDirectory", "chmod 700"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "c.yaml")

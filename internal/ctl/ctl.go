@@ -75,7 +75,7 @@ type command struct {
 
 const rootHelp = `cyphonicctl makes the keys of a CYPHONIC installation, checks and applies manifests, and shows resources.
 
-Resources are named KIND NAME or KIND/NAME; a kind is written as node, nodes, Node or by its short name (net, cs, gn, ap, et, at, rb, gs, ev).
+Resources are named KIND NAME or KIND/NAME; a kind is written as node, nodes, Node or by its short name (net, cs, bp, ba, gn, ap, et, at, rb, gs, rep, ev).
 
 The managers to speak to, their trusted certificates and the credential are in a configuration file, which ` + "`cyphonicctl init`" + ` writes. It is looked for
 at --config, then $CYPHONIC_CONFIG, then cyphonic/config.yaml in the user's configuration directory (on Linux ~/.config).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -130,9 +131,9 @@ func (d *replicaDrain) wait(ctx context.Context) error {
 	var unheard error // why nothing is known any more
 	err := poll(ctx, d.flags.timeout, func() (bool, error) {
 		lines, err := d.look(ctx)
-		switch {
-		case err != nil && client.StatusOf(err) == 0 && d.onlyManagers():
-			unheard = err // the one that answered may be among those that have gone
+		switch code := client.StatusOf(err); {
+		case err != nil && (code == 0 || code == http.StatusServiceUnavailable):
+			unheard = err // the manager that answered may be among those that have gone, and the replicas go on draining without one
 			return false, nil
 		case err != nil:
 			return false, err
@@ -150,7 +151,7 @@ func (d *replicaDrain) wait(ctx context.Context) error {
 	bar.done()
 	switch {
 	case errors.Is(err, errTimeout) && unheard != nil:
-		return fmt.Errorf("%s: %s told to drain, but no manager answers any more: %w", d.what, someOf(d.left(), maxStillUp), unheard)
+		return fmt.Errorf("%s: told to drain, but no manager says any more how far it is (last: %s): %w", d.what, someOf(d.left(), maxStillUp), unheard)
 	case errors.Is(err, errTimeout):
 		return fmt.Errorf("%s: still there after %s: %s; it goes on draining: wait longer with --timeout, and look with describe replica", d.what, d.flags.timeout, someOf(d.left(), maxStillUp))
 	case err != nil:
@@ -186,15 +187,6 @@ func (d *replicaDrain) look(ctx context.Context) (lines []string, err error) {
 		}
 	}
 	return lines, nil
-}
-
-func (d *replicaDrain) onlyManagers() bool {
-	for _, r := range d.last {
-		if managers(r) == 0 {
-			return false
-		}
-	}
-	return len(d.last) > 0
 }
 
 // left is the replicas that are still there, for people.

@@ -1,10 +1,13 @@
 package ctl
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cyphonic/cyphonic/api"
 )
 
 func TestEveryVerbIsExplainedWithExamples(t *testing.T) {
@@ -28,5 +31,15 @@ func TestEveryVerbIsExplainedWithExamples(t *testing.T) {
 	visit(c.root())
 	if count < 30 {
 		t.Errorf("only %d verbs found", count)
+	}
+}
+
+func TestTheHelpHasEveryShortName(t *testing.T) {
+	_, list, _ := strings.Cut(rootHelp, "short name (")
+	list, _, _ = strings.Cut(list, ")")
+	for _, kind := range api.Kinds() {
+		if kind.Short != "" && !slices.Contains(strings.Split(list, ", "), kind.Short) {
+			t.Errorf("%s: %q is not in %q", kind.Name, kind.Short, list)
+		}
 	}
 }

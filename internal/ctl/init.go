@@ -82,8 +82,12 @@ func (c *command) initialize(flags initFlags) error {
 	for _, file := range files {
 		fmt.Fprintf(c.Stdout, "%s\n", file.path(flags.directory))
 	}
-	fmt.Fprintf(c.Stderr, "Move root.key and tls-ca.key to a safe place offline. Start the cloud with: cyphonicd all --config %s\n",
-		newFile{name: "cloud/cyphonicd.yaml"}.path(flags.directory))
+	offline, start := "root.key and tls-ca.key", "Start"
+	if len(flags.etcdMembers) > 0 {
+		offline, start = "root.key, tls-ca.key and etcd/ca.key", "Start the members of etcd with the files in etcd/, then"
+	}
+	fmt.Fprintf(c.Stderr, "Move %s to a safe place offline. %s the cloud with: cyphonicd all --config %s\n",
+		offline, start, newFile{name: "cloud/cyphonicd.yaml"}.path(flags.directory))
 	return nil
 }
 

@@ -2,9 +2,7 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/cyphonic/cyphonic/api"
@@ -13,9 +11,6 @@ import (
 	"github.com/cyphonic/cyphonic/manager/events"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
-
-// Events are not in the cache: they are many, go by themselves and are read
-// seldom. They are read from the store, and watched there.
 
 // eventItem is an event as far as selectors and rights are concerned.
 func eventItem(e *api.Event) *cache.Item {
@@ -51,50 +46,20 @@ func (q query) regarding() (ref api.ObjectReference) {
 	return ref
 }
 
-// getEvent answers with one event.
-func (s *Server) getEvent(ctx context.Context, name string) (*answer, error) {
-	kind := kindOf("events")
+// getEvent reads one event.
+func (s *Server) getEvent(ctx context.Context, name string) (api.Object, error) {
 	e, err := events.Get(ctx, s.store, name)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, s.hidden(ctx, kind, name, err)
+		return nil, s.hidden(ctx, kindOf("events"), name, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.permit(ctx, access.Get, e); err != nil {
-		return nil, err
-	}
-	return answerObject(http.StatusOK, e)
+	return e, s.permit(ctx, access.Get, e)
 }
 
-// listEvents answers with a page of events in the order of what they are about.
-func (s *Server) listEvents(ctx context.Context, q query, p listParams) (*answer, error) {
-	at := page{total: unknownTotal}
-	if p.Continue != "" {
-		var err error
-		if at, err = parsePage(q.scope(), p.Continue); err != nil {
-			return nil, err
-		}
-	}
-	limit := maxPageItems
-	if p.Limit > 0 {
-		limit = min(p.Limit, maxPageItems)
-	}
-	items, next, err := s.readEvents(ctx, q, &at, limit)
-	if err != nil {
-		return nil, err
-	}
-	list := struct {
-		api.List
-		Items []*api.Event `json:"items"`
-	}{List: q.kind.NewList("", nil), Items: items}
-	list.Metadata = at.meta(q.scope(), len(items), next)
-	s.metrics.pages.WithLabelValues("store").Inc()
-	return answerJSON(list)
-}
-
-// readEvents reads a page, and fills in the revision of the first.
-func (s *Server) readEvents(ctx context.Context, q query, at *page, limit int) (items []*api.Event, next *page, err error) {
+// readEvents reads a page, in the order of what the events are about.
+func (s *Server) readEvents(ctx context.Context, q query, at *page, limit int) (items []api.Object, next *page, err error) {
 	after := ""
 	if at.after != "" {
 		key, ok := events.KeyOf(at.after)
@@ -103,7 +68,6 @@ func (s *Server) readEvents(ctx context.Context, q query, at *page, limit int) (
 		}
 		after = key
 	}
-	items = []*api.Event{}
 	for looked := 0; ; {
 		got, err := events.List(ctx, s.store, q.regarding(), store.ListOptions{Revision: at.revision, Limit: min(storeChunk, maxPageRead-looked), After: after})
 		if err != nil {
@@ -126,65 +90,41 @@ func (s *Server) readEvents(ctx context.Context, q query, at *page, limit int) (
 	}
 }
 
-// initialEvents shows the events that there were at a revision.
-func (s *Server) initialEvents(q query, revision int64) func(ctx context.Context, after string) ([]sight, string, error) {
-	return func(ctx context.Context, after string) (seen []sight, next string, err error) {
-		items, more, err := s.readEvents(ctx, q, &page{revision: revision, after: after}, watchChunk)
-		if err != nil {
-			return nil, "", err
-		}
-		for _, e := range items {
-			object, err := json.Marshal(e)
-			if err != nil {
-				return nil, "", fmt.Errorf("encode an event: %w", err)
-			}
-			seen = append(seen, sight{api.WatchEventTypeADDED, object})
-		}
-		if more != nil {
-			next = more.after
-		}
-		return seen, next, nil
+func (s *Server) watchEvents(ctx context.Context, q *query, after int64) (storedChanges, error) {
+	w, err := events.Watch(ctx, s.store, after)
+	if err != nil {
+		return nil, err
 	}
+	return eventChanges{w, q}, nil
 }
 
-// eventFeed is the changes of events for a stream.
-type eventFeed struct {
+// eventChanges are the changes of events.
+type eventChanges struct {
 	watcher *events.Watcher
 	query   *query
-	known   int64 // everything up to it has been delivered
 }
 
-func (f *eventFeed) next(outer context.Context, _ <-chan struct{}) (seen []sight, revision int64, err error) {
-	ctx, cancel := context.WithTimeout(outer, eventPatience) // it cannot wait for stop too
-	defer cancel()
-	got, revision, err := f.watcher.Next(ctx)
-	if err != nil && ctx.Err() != nil && outer.Err() == nil {
-		return nil, f.known, nil
-	}
+func (c eventChanges) next(ctx context.Context) (seen []sight, revision int64, err error) {
+	got, revision, err := c.watcher.Next(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	f.known = revision
-	for _, c := range got {
-		if !f.query.matchesEvent(c.Event) {
+	for _, change := range got {
+		if !c.query.matchesEvent(change.Event) {
 			continue
 		}
-		object, err := json.Marshal(c.Event)
-		if err != nil {
-			return nil, 0, fmt.Errorf("encode an event: %w", err)
-		}
-		out := sight{kind: api.WatchEventTypeMODIFIED, object: object}
+		kind := api.WatchEventTypeMODIFIED
 		switch {
-		case c.Type == store.EventDelete:
-			out.kind = api.WatchEventTypeDELETED
-		case c.Event.Count <= 1:
-			out.kind = api.WatchEventTypeADDED
+		case change.Type == store.EventDelete:
+			kind = api.WatchEventTypeDELETED
+		case change.Event.Count <= 1:
+			kind = api.WatchEventTypeADDED
 		}
-		seen = append(seen, out)
+		if seen, err = appendSight(seen, kind, change.Event); err != nil {
+			return nil, 0, err
+		}
 	}
 	return seen, revision, nil
 }
 
-func (f *eventFeed) close() { f.watcher.Close() }
-
-func (f *eventFeed) reached() int64 { return f.known }
+func (c eventChanges) close() { c.watcher.Close() }

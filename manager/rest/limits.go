@@ -30,15 +30,15 @@ const (
 	// maxWatchesPerSubject bounds the open watches of any other subject; over it
 	// the answer is 503.
 	maxWatchesPerSubject = 1024
-	// maxEventWatches bounds the open watches of events, each of which is a watch
+	// maxEventWatches bounds the open watches of events and replicas, each of which is a watch
 	// of etcd; over it the answer is 503.
 	maxEventWatches = 128
 	// maxEventWatchesPerSubject bounds those of one subject, so that nobody takes
 	// all of them.
 	maxEventWatchesPerSubject = 32
-	// eventPatience is how long a watch of events waits before it looks whether
+	// storedPatience is how long a watch of events or replicas waits before it looks whether
 	// the server ends.
-	eventPatience = time.Second
+	storedPatience = time.Second
 	// heartbeatInterval is how often a watch sends a BOOKMARK and checks the
 	// right to watch again.
 	heartbeatInterval = 10 * time.Second

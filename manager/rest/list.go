@@ -50,10 +50,8 @@ func (s *Server) answerQuery(ctx context.Context, q query, p listParams) (*answe
 		return s.watch(ctx, q, p.ResourceVersion)
 	case p.ResourceVersion != "":
 		return nil, refuse(http.StatusBadRequest, typeInvalid, "resourceVersion is possible with watch=true only; a list is of now, and its next pages of the revision of the first")
-	case q.kind.Name == kindReplica:
-		return s.listReplicas(ctx, q, p)
 	case q.kind.ReadOnly:
-		return s.listEvents(ctx, q, p)
+		return s.listStored(ctx, q, p)
 	default:
 		return s.listPage(ctx, q, p)
 	}

@@ -2,9 +2,7 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/cyphonic/cyphonic/api"
@@ -14,9 +12,6 @@ import (
 	"github.com/cyphonic/cyphonic/manager/replicas"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
-
-// Replicas are not in the cache: they write themselves, every few seconds. They
-// are read from the store, and watched there.
 
 const kindReplica = "Replica"
 
@@ -32,13 +27,10 @@ func (q query) matchesReplica(r *replicas.Replica) (*api.Replica, bool) {
 	return o, q.visible == nil || q.visible(&cache.Item{Name: o.Metadata.Name})
 }
 
-// getReplica answers with one replica.
-func (s *Server) getReplica(ctx context.Context, name string) (*answer, error) {
+// getReplica reads one replica.
+func (s *Server) getReplica(ctx context.Context, name string) (api.Object, error) {
 	r, err := s.replicaOf(ctx, access.Get, name)
-	if err != nil {
-		return nil, err
-	}
-	return answerObject(http.StatusOK, r.Resource())
+	return r.Resource(), err
 }
 
 // replicaOf reads the replica of a name for somebody who may do something to it.
@@ -55,40 +47,13 @@ func (s *Server) replicaOf(ctx context.Context, verb access.Verb, name string) (
 	return r, s.permit(ctx, verb, r.Resource())
 }
 
-// listReplicas answers with a page of replicas in the order of their names.
-func (s *Server) listReplicas(ctx context.Context, q query, p listParams) (*answer, error) {
-	at := page{total: unknownTotal}
-	if p.Continue != "" {
-		var err error
-		if at, err = parsePage(q.scope(), p.Continue); err != nil {
-			return nil, err
-		}
-	}
-	limit := maxPageItems
-	if p.Limit > 0 {
-		limit = min(p.Limit, maxPageItems)
-	}
-	items, next, err := s.readReplicas(ctx, q, &at, limit)
-	if err != nil {
-		return nil, err
-	}
-	list := struct {
-		api.List
-		Items []*api.Replica `json:"items"`
-	}{List: q.kind.NewList("", nil), Items: items}
-	list.Metadata = at.meta(q.scope(), len(items), next)
-	s.metrics.pages.WithLabelValues("store").Inc()
-	return answerJSON(list)
-}
-
-// readReplicas reads a page, and fills in the revision of the first.
-func (s *Server) readReplicas(ctx context.Context, q query, at *page, limit int) (items []*api.Replica, next *page, err error) {
+// readReplicas reads a page, in the order of the names.
+func (s *Server) readReplicas(ctx context.Context, q query, at *page, limit int) (items []api.Object, next *page, err error) {
 	state, err := replicas.List(ctx, s.store, at.revision)
 	if err != nil {
 		return nil, nil, err
 	}
 	at.revision = state.Revision
-	items = []*api.Replica{}
 	for i := range state.Replicas {
 		r := &state.Replicas[i]
 		if r.Record.Name <= at.after {
@@ -99,61 +64,35 @@ func (s *Server) readReplicas(ctx context.Context, q query, at *page, limit int)
 			continue
 		}
 		if len(items) == limit {
-			return items, &page{revision: at.revision, after: items[limit-1].Metadata.Name, sent: at.sent + int64(limit), total: unknownTotal}, nil
+			return items, &page{revision: at.revision, after: items[limit-1].Meta().Name, sent: at.sent + int64(limit), total: unknownTotal}, nil
 		}
 		items = append(items, o)
 	}
 	return items, nil, nil
 }
 
-// initialReplicas shows the replicas that there were at a revision.
-func (s *Server) initialReplicas(q query, revision int64) func(ctx context.Context, after string) ([]sight, string, error) {
-	return func(ctx context.Context, after string) (seen []sight, next string, err error) {
-		items, more, err := s.readReplicas(ctx, q, &page{revision: revision, after: after}, watchChunk)
-		if err != nil {
-			return nil, "", err
-		}
-		for _, o := range items {
-			if seen, err = appendSight(seen, api.WatchEventTypeADDED, o); err != nil {
-				return nil, "", err
-			}
-		}
-		if more != nil {
-			next = more.after
-		}
-		return seen, next, nil
-	}
-}
-
-func appendSight(seen []sight, kind api.WatchEventType, o *api.Replica) ([]sight, error) {
-	object, err := json.Marshal(o)
+func (s *Server) watchReplicas(ctx context.Context, q *query, after int64) (storedChanges, error) {
+	w, err := replicas.Watch(ctx, s.store, after)
 	if err != nil {
-		return nil, fmt.Errorf("encode a replica: %w", err)
+		return nil, err
 	}
-	return append(seen, sight{kind, object}), nil
+	return replicaChanges{w, q}, nil
 }
 
-// replicaFeed is the changes of replicas for a stream.
-type replicaFeed struct {
+// replicaChanges are the changes of replicas.
+type replicaChanges struct {
 	watcher *replicas.Watcher
 	query   *query
-	known   int64 // everything up to it has been delivered
 }
 
-func (f *replicaFeed) next(outer context.Context, _ <-chan struct{}) (seen []sight, revision int64, err error) {
-	ctx, cancel := context.WithTimeout(outer, eventPatience) // it cannot wait for stop too
-	defer cancel()
-	got, revision, err := f.watcher.Next(ctx)
-	if err != nil && ctx.Err() != nil && outer.Err() == nil {
-		return nil, f.known, nil
-	}
+func (c replicaChanges) next(ctx context.Context) (seen []sight, revision int64, err error) {
+	got, revision, err := c.watcher.Next(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	f.known = revision
-	for _, c := range got {
-		before, was := f.query.matchesReplica(c.Before)
-		after, is := f.query.matchesReplica(c.After)
+	for _, change := range got {
+		before, was := c.query.matchesReplica(change.Before)
+		after, is := c.query.matchesReplica(change.After)
 		switch {
 		case was && is:
 			seen, err = appendSight(seen, api.WatchEventTypeMODIFIED, after)
@@ -169,9 +108,7 @@ func (f *replicaFeed) next(outer context.Context, _ <-chan struct{}) (seen []sig
 	return seen, revision, nil
 }
 
-func (f *replicaFeed) close() { f.watcher.Close() }
-
-func (f *replicaFeed) reached() int64 { return f.known }
+func (c replicaChanges) close() { c.watcher.Close() }
 
 // DrainReplica asks a replica to drain.
 func (s *Server) DrainReplica(ctx context.Context, r DrainReplicaRequestObject) (DrainReplicaResponseObject, error) {

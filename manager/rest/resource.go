@@ -94,11 +94,8 @@ func notFound(kind api.Kind, name string) *problem {
 // does not answer, as it last was.
 func (s *Server) get(ctx context.Context, plural, name string) (*answer, error) {
 	kind := kindOf(plural)
-	switch {
-	case kind.Name == kindReplica:
-		return s.getReplica(ctx, name)
-	case kind.ReadOnly:
-		return s.getEvent(ctx, name)
+	if kind.ReadOnly {
+		return s.getStored(ctx, kind, name)
 	}
 	var got stored
 	away, err := s.outage.ask(ctx, func(ctx context.Context) (err error) {

@@ -10,8 +10,6 @@ import (
 	"github.com/cyphonic/cyphonic/api"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/manager/cache"
-	"github.com/cyphonic/cyphonic/manager/events"
-	"github.com/cyphonic/cyphonic/manager/replicas"
 	"github.com/cyphonic/cyphonic/manager/store"
 )
 
@@ -65,52 +63,6 @@ func (s *Server) watch(ctx context.Context, q query, version string) (*answer, e
 	note(a)
 	return a, nil
 }
-
-// watchStored is watch for kinds that are not in the cache: events and replicas.
-func (s *Server) watchStored(ctx context.Context, q query, version string) (*answer, error) {
-	var after int64
-	var err error
-	if version == "" {
-		after, err = s.store.Revision(ctx)
-	} else {
-		after, err = s.resumable(ctx, version)
-	}
-	if err != nil {
-		return nil, err
-	}
-	// A list below a prefix that nothing has asks the store about the revision.
-	if _, err := s.store.List(ctx, noPrefix, store.ListOptions{Revision: after, Limit: 1}); err != nil {
-		return nil, err
-	}
-	// The watch outlives the reading of the request: it gets the context of the stream.
-	st := &stream{server: s, query: &q, revision: after}
-	replicasOnly := q.kind.Name == kindReplica
-	switch {
-	case version != "":
-	case replicasOnly:
-		st.initial = s.initialReplicas(q, after)
-	default:
-		st.initial = s.initialEvents(q, after)
-	}
-	st.open = func(ctx context.Context) (feed, error) {
-		if replicasOnly {
-			w, err := replicas.Watch(ctx, s.store, after)
-			if err != nil {
-				return nil, err
-			}
-			return &replicaFeed{watcher: w, query: &q, known: after}, nil
-		}
-		w, err := events.Watch(ctx, s.store, after)
-		if err != nil {
-			return nil, err
-		}
-		return &eventFeed{watcher: w, query: &q, known: after}, nil
-	}
-	return s.answerStream(ctx, st)
-}
-
-// noPrefix has no keys below it.
-const noPrefix = "/cyphonic/none/"
 
 // resumable reads a resourceVersion and waits until the cache has reached it:
 // another replica may have been faster.

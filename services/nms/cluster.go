@@ -88,6 +88,7 @@ type peer struct {
 	name   string
 	tag    uint16
 	member bool   // of the present membership
+	serves bool   // it is Ready or leaves: what it sends leaves from the address of the service
 	link   bool   // messages reach it, as far as is known
 	links  uint64 // how often it has come or gone
 	heard  time.Time
@@ -134,7 +135,7 @@ func (c *Core) SetMembers(now time.Time, m Members) {
 		c.relayNames = append(c.relayNames, r.Name)
 	}
 	for _, p := range c.order {
-		p.member = false
+		p.member, p.serves = false, false
 	}
 	present, ready := false, []string(nil)
 	for _, x := range m.Replicas {
@@ -147,7 +148,7 @@ func (c *Core) SetMembers(now time.Time, m Members) {
 			continue
 		}
 		if p := c.peer(x.Name); p != nil {
-			p.member = true
+			p.member, p.serves = true, x.Ready || x.Leaving
 			if x.Ready {
 				ready = append(ready, x.Name)
 			}

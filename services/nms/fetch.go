@@ -11,6 +11,7 @@ import (
 // fetch is a question to other replicas about a location: to decide what is
 // fresh (claim), or where a responder is.
 type fetch struct {
+	id       uint64
 	uid      string
 	claim    bool
 	begun    time.Time
@@ -51,6 +52,11 @@ func (c *Core) local(r *request, out []Datagram) []Datagram {
 // certain reports whether nobody else can have acted for a location for which
 // this replica acts.
 func (c *Core) certain(l *location) bool { return !l.sure.IsZero() && !l.sure.Before(c.resumed) }
+
+// sole reports whether this replica decides about a location and lacks nothing.
+func (c *Core) sole(l *location) bool {
+	return l.acting == c.name && c.certain(l) && l.doubt.IsZero()
+}
 
 // claim asks the other replicas that may have a location for it, and for the
 // right to act, before the request is decided.
@@ -108,7 +114,7 @@ func (c *Core) ask(f *fetch, out []Datagram) []Datagram {
 	if f.claim {
 		id = c.nextFetch(fetchClaim)
 	}
-	f.begun = c.now
+	f.id, f.begun = id, c.now
 	c.fetches[id] = f
 	c.metrics.fetches.Inc()
 	var acting []string
@@ -155,7 +161,7 @@ func (c *Core) onFetch(p *peer, b []byte) error {
 	loc, state := c.locations[uid], foundNothing
 	if loc != nil {
 		state = foundCopy
-		if claim && loc.acting == c.name && c.certain(loc) && loc.doubt.IsZero() {
+		if claim && c.sole(loc) {
 			state = foundGiven
 			loc.acting = p.name
 			loc.epoch++
@@ -199,6 +205,9 @@ func (c *Core) onFound(p *peer, b []byte, out []Datagram) ([]Datagram, error) {
 		if loc := c.locations[r.uid]; f != nil && loc != nil && loc.acting != c.name {
 			c.askOne(id, f, loc.acting)
 		}
+		if out = c.given(r.uid, out); c.fetches[id] == nil {
+			return out, nil
+		}
 		return c.answered(id, f, p.name, false, out), nil
 	}
 	if f == nil {
@@ -212,6 +221,16 @@ func (c *Core) onFound(p *peer, b []byte, out []Datagram) ([]Datagram, error) {
 		f.open = []string{p.name} // who acts knows best
 	}
 	return c.answered(id, f, p.name, false, out), nil
+}
+
+// given ends a claim when who has acted until now has given the location to this
+// replica, with all that was known: what others answer changes nothing, and what
+// the device sends from now on does not wait either.
+func (c *Core) given(uid string, out []Datagram) []Datagram {
+	if f, l := c.claims[uid], c.locations[uid]; f != nil && l != nil && c.sole(l) {
+		return c.finish(f.id, f, out)
+	}
+	return out
 }
 
 // answered notes that a replica has answered, or will not.
@@ -293,6 +312,8 @@ func (c *Core) claimed(f *fetch, r *request, out []Datagram) []Datagram {
 		r.deputy = true
 	case loc.acting != c.name:
 		r.prove = later(r.prove, c.heard(loc.acting))
+	case c.sole(loc):
+		r.prove = time.Time{} // given meanwhile
 	case f.heard && f.silent.IsZero() && f.missing.IsZero():
 		loc.sure = c.now
 		r.prove = loc.doubt

@@ -18,7 +18,7 @@ type Message struct {
 type pending struct {
 	at      time.Time
 	seq     uint64
-	uid     string // of the device that it is from; empty: it is for a device
+	request *request // that it is; nil: it is for a device
 	message []byte
 	tries   uint8
 }
@@ -71,7 +71,7 @@ func (c *Core) dispatch(r *request, b []byte, out []Datagram) []Datagram {
 		return c.local(r, out)
 	}
 	m := forwarded{hedged: spare, hops: r.hops + 1, src: r.src, gateway: r.gateway, data: b}
-	return c.forward(c.peers[owner], pending{uid: r.subject.UID, message: appendForward(nil, m)}, out)
+	return c.forward(c.peers[owner], pending{request: r, message: appendForward(nil, m)}, out)
 }
 
 // forward sends a device's datagram to a replica.
@@ -92,8 +92,8 @@ func (c *Core) elsewhere(p *peer, n int, out []Datagram) []Datagram {
 	p.waiting = slices.Delete(p.waiting, 0, n)
 	var kept []pending
 	for _, x := range late {
-		if x.uid != "" && p.answers(c.now) {
-			if other, _ := c.promptOwner(x.uid); other == "" || x.tries >= maxTries {
+		if x.request != nil && p.answers(c.now) {
+			if other, _ := c.promptOwner(x.request.subject.UID); other == "" || x.tries >= maxTries {
 				x.at = c.now
 				kept = append(kept, x)
 				continue
@@ -109,40 +109,37 @@ func (c *Core) elsewhere(p *peer, n int, out []Datagram) []Datagram {
 // it from here if it is for a device.
 func (c *Core) hedge(x pending, out []Datagram) []Datagram {
 	c.metrics.hedged.Inc()
-	payload := x.message[linkHeaderSize:]
-	if x.uid == "" {
-		d, err := parseDeliver(payload)
+	if x.request == nil {
+		d, err := parseDeliver(x.message[linkHeaderSize:])
 		if err != nil {
 			return out // cannot be: it was made here
 		}
 		return append(out, Datagram{d.To, bytes.Clone(d.Data)})
 	}
-	owner, _ := c.owner(x.uid)
+	owner, _ := c.owner(x.request.subject.UID)
 	if x.tries++; owner == "" || x.tries > maxTries {
 		c.drop(dropNoOwner)
 		return out
 	}
-	m, err := parseForward(payload)
+	if owner == c.name {
+		x.request.hedged = true
+		return c.local(x.request, out)
+	}
+	m, err := parseForward(x.message[linkHeaderSize:])
 	if err != nil {
 		return out // cannot be: it was made here
 	}
 	m.hedged = true
-	if owner != c.name {
-		x.message = appendForward(nil, m)
-		return c.forward(c.peers[owner], x, out)
-	}
-	if r := c.open(c.now, m.src, m.data, arrival{gateway: m.gateway, hops: m.hops, hedged: true}); r != nil {
-		out = c.local(r, out)
-	}
-	return out
+	x.message = appendForward(nil, m)
+	return c.forward(c.peers[owner], x, out)
 }
 
 // emit sends a datagram to a device through the replica at which the device's
 // datagrams arrive, so that a balancer or a NAT knows the flow; from here if that
-// replica does not answer.
+// replica does not answer or does not serve yet.
 func (c *Core) emit(gateway string, d Datagram, out []Datagram) []Datagram {
 	p := c.peers[gateway]
-	if gateway == c.name || !p.answers(c.now) || p.slow || len(p.waiting) >= maxUnacknowledged {
+	if gateway == c.name || !p.answers(c.now) || !p.serves || p.slow || len(p.waiting) >= maxUnacknowledged {
 		return append(out, d)
 	}
 	c.metrics.delivered.Inc()
@@ -211,7 +208,7 @@ func (c *Core) handleLink(p *peer, kind linkKind, b []byte, out []Datagram) ([]D
 	case linkAck:
 		return out, c.onAck(p, b)
 	case linkLocation:
-		return out, c.onLocation(p, b)
+		return c.onLocation(p, b, out)
 	case linkMark:
 		return out, c.onMark(p, b)
 	case linkFetch:

@@ -132,19 +132,19 @@ func (c *Core) inherit(uid string, l *location) bool {
 
 // onLocation takes a location that another replica has sent. If this one knows
 // more, it says so.
-func (c *Core) onLocation(p *peer, b []byte) error {
+func (c *Core) onLocation(p *peer, b []byte, out []Datagram) ([]Datagram, error) {
 	f := fields{b: b}
 	given := f.boolean()
 	r, err := parseRecord(f.b, c.now)
 	if err != nil || f.bad {
-		return errLink
+		return out, errLink
 	}
 	if c.merge(r, given) {
 		l := c.locations[r.uid]
 		answer := append(appendBool(begin(nil, linkLocation), false), c.recordOf(r.uid, l)...)
 		c.post(p, end(answer, 0))
 	}
-	return nil
+	return c.given(r.uid, out), nil
 }
 
 // merge takes over what is later in a record: the contact by what the device has
@@ -184,6 +184,8 @@ func (c *Core) merge(r record, given bool) (ahead bool) {
 			}
 			c.arrivals = true
 		}
+	case given && l.acting == c.name:
+		l.sure, l.doubt = c.now, time.Time{} // a third replica was faster in telling so
 	}
 	return ahead
 }

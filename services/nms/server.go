@@ -90,16 +90,21 @@ func NewServer(o ServerOptions) (*Server, error) {
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	s.begun.Store(s.now().UnixNano())
+	unlinked := make(chan struct{}) // no link is left
 	group.Go(func() error {
+		// What a replica has acknowledged to others must have left the socket.
 		<-ctx.Done()
+		<-unlinked
 		return s.conn.Close()
 	})
 	if s.members != nil {
 		s.takeMembers()
 		group.Go(func() error { s.follow(ctx); return nil })
 	}
-	if s.mesh != nil {
-		group.Go(func() error { return s.mesh.Run(ctx) })
+	if s.mesh == nil {
+		close(unlinked)
+	} else {
+		group.Go(func() error { defer close(unlinked); return s.mesh.Run(ctx) })
 		group.Go(func() error { return s.ended(ctx, s.every(ctx, tickInterval, s.tick)) })
 	}
 	group.Go(func() error { return s.ended(ctx, s.serve()) })

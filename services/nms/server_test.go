@@ -12,6 +12,7 @@ import (
 
 	"github.com/cyphonic/cyphonic/internal/udp"
 	"github.com/cyphonic/cyphonic/internal/wire"
+	"github.com/cyphonic/cyphonic/services/replica"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,6 +50,9 @@ func TestServerAnswersAndEnds(t *testing.T) {
 	if ack, ok := exchange(d.registration()).(wire.RegistrationAck); !ok || ack.Observed != d.src {
 		t.Errorf("acknowledgement %+v", ack)
 	}
+	if err := s.Ready(); err != nil {
+		t.Errorf("it serves, and says %v", err)
+	}
 	if w.dropped(dropMalformed) != 2 {
 		t.Errorf("%d malformed datagrams counted", w.dropped(dropMalformed))
 	}
@@ -60,5 +64,9 @@ func TestServerAnswersAndEnds(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("Run does not end")
+	}
+	w.snapshot, _ = replica.NewSnapshot(replica.Contents{Revision: 1}) // nobody else reads it any more
+	if s.Ready() == nil {
+		t.Error("ready without the keys of tickets")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cyphonic/cyphonic/internal/identity"
 	"github.com/cyphonic/cyphonic/internal/keyspace"
 	"github.com/cyphonic/cyphonic/services/nms/peering"
 	"github.com/cyphonic/cyphonic/services/replica"
@@ -121,12 +122,14 @@ func (l links) send(out []Datagram) {
 	l.flush()
 }
 
-// Ready returns nil if the replica can serve: Run has begun, the members are known, and it can reach those that are
-// ready or has tried for a while.
+// Ready returns nil if the replica can serve: Run has begun, tickets can be opened, the members are known, and it can
+// reach those that are ready or has tried for a while.
 func (s *Server) Ready() error {
 	switch {
 	case !s.serving.Load():
 		return errors.New("the NMS does not serve yet")
+	case s.core.snapshot().TicketKeys().Current == identity.SealingKey{}:
+		return errors.New("the shared keys have not been read yet")
 	case s.mesh == nil:
 		return nil
 	case s.members.Membership().Revision == 0:

@@ -38,6 +38,24 @@ func (w *world) named(name string) *Core {
 	return core
 }
 
+// socket of a replica that must not be closed before its links: others would take for sent what it has acknowledged.
+type socket struct {
+	udp.Conn
+	t    testing.TB
+	core *Core
+}
+
+func (s socket) Close() error {
+	s.core.mu.Lock()
+	defer s.core.mu.Unlock()
+	for _, p := range s.core.order {
+		if p.link {
+			s.t.Errorf("%s closes its socket before the link with %s", s.core.name, p.name)
+		}
+	}
+	return s.Conn.Close()
+}
+
 // twoServers runs two replicas that are linked over loopback; near[i] is the devices' end of the socket of replica i.
 func (w *world) twoServers(src netip.AddrPort) (servers [2]*Server, near [2]*udp.Fake) {
 	w.t.Helper()
@@ -57,8 +75,9 @@ func (w *world) twoServers(src netip.AddrPort) (servers [2]*Server, near [2]*udp
 		name := fmt.Sprintf("nms-%d", i)
 		var far *udp.Fake
 		near[i], far = udp.NewFakePair(src, netip.MustParseAddrPort("203.0.113.1:7442"))
+		core := w.named(name)
 		options[i] = ServerOptions{
-			Core: w.named(name), Conn: far, Now: clock, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Core: core, Conn: socket{far, w.t, core}, Now: clock, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 			Peering: &PeeringOptions{Listener: listener, Identity: identity, Program: "test", Registerer: prometheus.NewRegistry()},
 		}
 		members = append(members, replica.Member{ReplicaRecord: keyspace.ReplicaRecord{

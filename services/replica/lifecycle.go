@@ -34,6 +34,8 @@ type LifecycleService interface {
 type Balancer interface {
 	// SetState says where the replica is in its life. It does not wait.
 	SetState(keyspace.ReplicaState)
+	// Joined waits until the balancer has put a replica that is Ready in service, or ctx ends.
+	Joined(ctx context.Context) error
 	// Withdrawn waits until the balancer has confirmed that it sends nothing new here, or ctx ends. A balancer that
 	// cannot be reached sends nothing.
 	Withdrawn(ctx context.Context) error
@@ -55,7 +57,7 @@ type Drain struct {
 type LifecycleOptions struct {
 	Name      string // of the service: as, nms, trs
 	Service   LifecycleService
-	Balancers []Balancer      // told of every state, in this order: the record in etcd, the speaker of the host
+	Balancers []Balancer      // told of every state, in this order, of Ready in the reverse one: the record in etcd, the speaker of the host
 	Requested <-chan struct{} // closed when somebody asks in etcd to drain; nil: nobody can
 	Drain     Drain
 	Metrics   *LifecycleMetrics

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +16,7 @@ func (l *Lifecycle) follow(ctx, serving context.Context) {
 	ticker := time.NewTicker(readyInterval)
 	defer ticker.Stop()
 	for {
-		l.check()
+		l.check(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -32,17 +33,34 @@ func (l *Lifecycle) follow(ctx, serving context.Context) {
 }
 
 // check moves between Starting and Ready.
-func (l *Lifecycle) check() {
+func (l *Lifecycle) check(ctx context.Context) {
 	l.Metrics.residual.WithLabelValues(l.Name).Set(float64(l.Service.Residual()))
 	err := l.Service.Ready()
 	switch state := l.State(); {
 	case err == nil && state == keyspace.ReplicaStarting:
 		l.served = true
-		l.enter(keyspace.ReplicaReady)
+		l.join(ctx)
 	case err != nil && state == keyspace.ReplicaReady:
 		l.Log.Warn("cannot serve now", "reason", err)
 		l.enter(keyspace.ReplicaStarting)
 	}
+}
+
+// join becomes Ready. The balancer of the host knows first: until it has its rules for the replica, what that sends would not
+// leave from the address of the service, and as soon as etcd says that it is Ready, others let it decide about devices.
+func (l *Lifecycle) join(ctx context.Context) {
+	state := keyspace.ReplicaReady
+	l.state.Store(&state)
+	l.Metrics.Enter(l.Name, state)
+	bounded, cancel := context.WithTimeout(ctx, joinLimit)
+	defer cancel()
+	for _, b := range slices.Backward(l.Balancers) {
+		b.SetState(state)
+		if err := b.Joined(bounded); err != nil && ctx.Err() == nil {
+			l.Log.Warn("a balancer has not put the replica in service yet", "error", err)
+		}
+	}
+	l.Log.Info("replica", "state", state)
 }
 
 // enter takes a state and tells the balancers.

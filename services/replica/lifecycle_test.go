@@ -75,6 +75,52 @@ func (s *subject) HandOver(ctx context.Context) error {
 func (s *subject) Refuse()       { s.write("refuses") }
 func (s *subject) Residual() int { return int(s.residual.Load()) }
 
+// namedBalancer takes a replica in after a time, and writes who hears of which state when.
+type namedBalancer struct {
+	*subject
+	name  string
+	joins time.Duration
+}
+
+func (b namedBalancer) SetState(state keyspace.ReplicaState) { b.write(b.name + " " + string(state)) }
+
+func (b namedBalancer) Joined(ctx context.Context) error {
+	if !sleep(ctx, b.joins) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (b namedBalancer) Withdrawn(context.Context) error { return nil }
+
+// Others let a replica decide about devices as soon as etcd says that it is Ready; its answers need the speaker's rules by then.
+func TestEtcdHearsOfAReadyReplicaWhenItsSpeakerHasItInService(t *testing.T) {
+	for name, row := range map[string]struct {
+		joins time.Duration
+		want  string
+	}{
+		"the speaker takes it in":   {300 * time.Millisecond, "300ms etcd Ready"},
+		"the speaker never answers": {time.Hour, "3s etcd Ready"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSubject()
+				l, _ := newLife(t, s, slowBalancer{subject: s}, usual)
+				l.Balancers = []Balancer{namedBalancer{s, "etcd", 0}, namedBalancer{s, "speaker", row.joins}}
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				defer cancel()
+				if err := l.Run(ctx); err != nil {
+					t.Error(err)
+				}
+				want := []string{"0s etcd Starting", "0s speaker Starting", "0s speaker Ready", row.want}
+				if got := s.lines[:len(want)]; !slices.Equal(got, want) {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
 // slowBalancer confirms after a time; it writes the states into the diary.
 type slowBalancer struct {
 	*subject
@@ -82,6 +128,8 @@ type slowBalancer struct {
 }
 
 func (b slowBalancer) SetState(state keyspace.ReplicaState) { b.write(string(state)) }
+
+func (b slowBalancer) Joined(context.Context) error { return nil }
 
 func (b slowBalancer) Withdrawn(ctx context.Context) error {
 	if !sleep(ctx, b.after) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -56,16 +57,20 @@ func readPassword(directory, name string) (Secret, error) {
 	}
 	path := filepath.Join(directory, name)
 	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular(): // a FIFO would wait for its writer
+		return "", fmt.Errorf("%s is no regular file", path)
+	case info.Mode().Perm()&0o027 != 0:
+		return "", fmt.Errorf("%s has mode %04o, but others may not use it and its group may not write it: chmod 0600", path, info.Mode().Perm())
+	}
+	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("%s can be read by everybody: chmod 0600", path)
-	}
-	if info.Size() > 2*maxPassword {
-		return "", fmt.Errorf("%s is longer than %d bytes", path, maxPassword)
-	}
-	raw, err := os.ReadFile(path)
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, 2*maxPassword))
 	if err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 // A link that carries nothing any more ends the session within the detection time, long before the hold time; the
 // session with the other router stays.
 func TestALostLinkEndsTheSessionAtOnce(t *testing.T) {
+	t.Parallel()
 	n, a, _ := two(t)
 	a.vtysh("configure terminal", "router bgp 64999", "neighbor 198.51.100.2 bfd")
 	n.put(peer("a", routerIP4, 64999, func(s *api.BGPPeerSpec) { s.HoldTimeSeconds, s.Bfd.Enabled = 90, true }))
@@ -55,6 +56,7 @@ func TestALostLinkEndsTheSessionAtOnce(t *testing.T) {
 
 // A router whose administrator switches BFD off keeps its session (RFC 5882, section 4.2).
 func TestBFDThatTheRouterSwitchesOffEndsNoSession(t *testing.T) {
+	t.Parallel()
 	n, a, _ := two(t)
 	a.vtysh("configure terminal", "router bgp 64999", "neighbor 198.51.100.2 bfd")
 	n.put(peer("a", routerIP4, 64999, func(s *api.BGPPeerSpec) { s.HoldTimeSeconds, s.Bfd.Enabled = 90, true }))

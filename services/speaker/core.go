@@ -101,6 +101,7 @@ func (c *core) plan(now time.Time, in input) plan {
 	}
 	v = newView(in, c.heldServices())
 	p.filter, p.left = v.state, v.left
+	p.filter.BFD = len(p.bfd) > 0
 	p.status = c.status(in, v)
 	return p
 }

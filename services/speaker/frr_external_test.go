@@ -20,6 +20,7 @@ func (n *net1) secret(name, text string) {
 
 // External sessions with password and TTL security; prepending; graceful shutdown seen before the withdrawal.
 func TestFRRExternal(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "router")
 	f := n.startFRR("router", frrConfig(64999, frrBoth, " neighbor 198.51.100.2 password correct-horse", " neighbor 198.51.100.2 ttl-security hops 1",
 		" neighbor 2001:db8:51::2 password correct-horse", " neighbor 2001:db8:51::2 ttl-security hops 1"))
@@ -56,6 +57,7 @@ func TestFRRExternal(t *testing.T) {
 
 // A service whose IPv4 address is announced with an IPv6 next hop (RFC 8950), and one whose IPv6 address is announced over IPv4.
 func TestFRRNextHopsOfTheOtherFamily(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "six", "four")
 	six := n.startFRR("six", frrConfig(64999, ` neighbor 2001:db8:51::2 remote-as 64512
  neighbor 2001:db8:51::2 timers connect 1
@@ -97,6 +99,7 @@ func TestFRRNextHopsOfTheOtherFamily(t *testing.T) {
 
 // A router that is two hops away; a session that the router opens.
 func TestFRRMultihopAndPassive(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "near")
 	n.startFRR("near", frrConfig(64999, ` neighbor 198.51.100.2 remote-as 64512
  neighbor 198.51.100.2 timers connect 1

@@ -29,6 +29,7 @@ func both(asn int64, change func(*api.BGPPeerSpec)) []api.Object {
 }
 
 func TestFRRInternal(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "router")
 	f := n.startFRR("router", frrConfig(64512, frrBoth))
 	n.put(both(64512, nil)...)

@@ -58,10 +58,10 @@ func hostile(t *testing.T, n *net1, attack func(net.Conn)) {
 	}()
 }
 
+// It runs by itself: how much a flood piles up depends on how fast the speaker may work it off.
 func TestAHostileRouterHarmsNoOther(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for name, attack := range map[string]func(net.Conn){
-		"malformed updates": func(conn net.Conn) {
+	for name, attack := range map[string]func(*rand.Rand, net.Conn){
+		"malformed updates": func(random *rand.Rand, conn net.Conn) {
 			for range 40 {
 				m := update(0, 4)
 				for range 1 + random.IntN(4) {
@@ -71,20 +71,20 @@ func TestAHostileRouterHarmsNoOther(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		},
-		"malformed headers": func(conn net.Conn) {
+		"malformed headers": func(random *rand.Rand, conn net.Conn) {
 			m := update(0, 4)
 			m[random.IntN(19)] = byte(random.Uint32())
 			_, _ = conn.Write(m)
 			time.Sleep(100 * time.Millisecond)
 		},
-		"garbage": func(conn net.Conn) {
+		"garbage": func(random *rand.Rand, conn net.Conn) {
 			garbage := make([]byte, 4096)
 			for i := range garbage {
 				garbage[i] = byte(random.Uint32())
 			}
 			_, _ = conn.Write(garbage)
 		},
-		"a flood of updates": func(conn net.Conn) {
+		"a flood of updates": func(_ *rand.Rand, conn net.Conn) {
 			for i, end := 0, time.Now().Add(3*time.Second); time.Now().Before(end); i++ {
 				if _, err := conn.Write(update(i%500, 1)); err != nil {
 					return
@@ -93,6 +93,7 @@ func TestAHostileRouterHarmsNoOther(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(1, 2))
 			n := newNet(t, "evil", "good")
 			n.startFRR("good", frrConfig(64998, strings.ReplaceAll(frrFour, "198.51.100.2", "198.51.100.6")))
 			n.put(service("nms"), advertisement("all", nil), peer("evil", routerIP4, 64999, nil), peer("good", "198.51.100.5", 64998, nil))
@@ -101,7 +102,7 @@ func TestAHostileRouterHarmsNoOther(t *testing.T) {
 			n.awaitRoutes("good", 15*time.Second, vip4)
 			n.awaitState("good", "Established", 2*time.Second)
 			since := n.session("good").Since
-			hostile(t, n, attack)
+			hostile(t, n, func(conn net.Conn) { attack(random, conn) })
 			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
 				m.say(keyspace.ReplicaLeaving)
 				n.awaitRoutes("good", 3*time.Second)
@@ -125,6 +126,7 @@ func TestAHostileRouterHarmsNoOther(t *testing.T) {
 }
 
 func TestTooManyPrefixesEndTheSession(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "evil")
 	n.put(service("nms"), advertisement("all", nil), peer("evil", routerIP4, 64999, func(s *api.BGPPeerSpec) { s.MaxReceivedPrefixes = 20 }))
 	done := make(chan struct{})

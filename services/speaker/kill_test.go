@@ -21,6 +21,7 @@ import (
 // A speaker that is killed and comes back is not felt by anybody: no datagram is lost or reaches another replica, and TCP
 // connections go on. The route is a fixed one here, as that of a router that has not noticed yet.
 func TestTheSpeakerIsKilledUnderTraffic(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	n.settings.Netfilter, n.settings.Grace = true, 3*time.Second
 	if _, err := n.lab.Host("a").Run(t.Context(), "ip", "route", "add", vip4+"/32", "via", hostIP4, "metric", "4000000"); err != nil {

@@ -62,6 +62,7 @@ protocol bgp six {
 `
 
 func TestBIRD(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "bird")
 	socket := filepath.Join(n.directory, "bird.ctl")
 	config := n.write("bird.conf", birdConfig)
@@ -106,6 +107,7 @@ func TestBIRD(t *testing.T) {
 }
 
 func TestGoBGPAsNeighbour(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "gobgp")
 	config := n.write("gobgpd.toml", `[global.config]
   as = 64512

@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cyphonic/cyphonic/api"
@@ -258,58 +255,18 @@ func readAdvertisement(value []byte) (advertisement, error) {
 		attributes: Attributes{LocalPreference: uint32(s.LocalPreference), MED: uint32(s.Med), Prepend: uint8(min(max(s.AsPathPrepend, 0), 16))},
 	}
 	for _, text := range s.Communities {
-		c, err := parseCommunity(text)
-		if err != nil {
-			return advertisement{}, err
+		c, ok := api.ParseCommunity(text)
+		if !ok {
+			return advertisement{}, fmt.Errorf("communities: %q is none", text)
 		}
 		a.attributes.Communities = append(a.attributes.Communities, c)
 	}
 	for _, text := range s.LargeCommunities {
-		c, err := parseLargeCommunity(text)
-		if err != nil {
-			return advertisement{}, err
+		c, ok := api.ParseLargeCommunity(text)
+		if !ok {
+			return advertisement{}, fmt.Errorf("largeCommunities: %q is none", text)
 		}
 		a.attributes.LargeCommunities = append(a.attributes.LargeCommunities, c)
 	}
 	return a, nil
-}
-
-// parseCommunity reads 64512:100 or the name of a well-known community.
-func parseCommunity(text string) (uint32, error) {
-	known := map[string]uint32{
-		"graceful-shutdown": GracefulShutdown, "no-export": 0xffffff01, "no-advertise": 0xffffff02,
-		"no-export-subconfed": 0xffffff03, "no-peer": 0xffffff04,
-	}
-	if c, ok := known[text]; ok {
-		return c, nil
-	}
-	parts, err := numbers(text, 2, 16)
-	if err != nil {
-		return 0, fmt.Errorf("community %q: want two numbers below 65536, as in 64512:100, or one of %v", text, slices.Sorted(maps.Keys(known)))
-	}
-	return parts[0]<<16 | parts[1], nil
-}
-
-func parseLargeCommunity(text string) (LargeCommunity, error) {
-	parts, err := numbers(text, 3, 32)
-	if err != nil {
-		return LargeCommunity{}, fmt.Errorf("large community %q: want three numbers, as in 4200000000:1:2", text)
-	}
-	return LargeCommunity(parts), nil
-}
-
-func numbers(text string, count, bits int) ([]uint32, error) {
-	parts := strings.Split(text, ":")
-	if len(parts) != count {
-		return nil, errors.New("wrong number of parts")
-	}
-	out := make([]uint32, count)
-	for i, p := range parts {
-		n, err := strconv.ParseUint(p, 10, bits)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = uint32(n)
-	}
-	return out, nil
 }

@@ -40,6 +40,7 @@ func (n *net1) sameSession(peer string, since time.Time) {
 }
 
 func TestARestartedRouterComesBackAndDisturbsNoOther(t *testing.T) {
+	t.Parallel()
 	n, a, _ := two(t)
 	n.start()
 	n.register("nms-1", keyspace.ReplicaReady)
@@ -60,6 +61,7 @@ func TestARestartedRouterComesBackAndDisturbsNoOther(t *testing.T) {
 }
 
 func TestChangedResourcesTouchOnlyWhatTheyAreAbout(t *testing.T) {
+	t.Parallel()
 	n, a, b := two(t)
 	n.start()
 	m := n.register("nms-1", keyspace.ReplicaReady)
@@ -99,6 +101,7 @@ func TestChangedResourcesTouchOnlyWhatTheyAreAbout(t *testing.T) {
 }
 
 func TestNothingIsAnnouncedWithoutThePacketFilter(t *testing.T) {
+	t.Parallel()
 	n, _, _ := two(t)
 	fails := filepath.Join(n.directory, "filter.fails")
 	if err := os.WriteFile(fails, nil, 0o600); err != nil {
@@ -135,6 +138,7 @@ func TestNothingIsAnnouncedWithoutThePacketFilter(t *testing.T) {
 
 // The order of start does not matter; a speaker without etcd goes on with what it knew; its end withdraws everything.
 func TestStartInAnyOrder(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	n.settings.StateFile = filepath.Join(n.directory, "state.json")
 	n.start() // without resources, router or replica
@@ -174,6 +178,7 @@ func TestStartInAnyOrder(t *testing.T) {
 
 // With the real packet filter: a datagram to the address arrives at the replica, which sees who sent it.
 func TestADatagramArrivesThroughTheAnnouncedAddress(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	n.settings.Netfilter = true
 	n.startFRR("a", frrConfig(64999, frrFour))

@@ -261,5 +261,5 @@ func hasFamily(addresses []netip.Addr, like netip.Addr) bool {
 // equalStates compares states as views make them, in their one order.
 func equalStates(a, b netfilter.State) bool {
 	same := len(a.Services) == 0 && len(b.Services) == 0 || reflect.DeepEqual(a.Services, b.Services)
-	return same && slices.Equal(a.Hosts, b.Hosts) && slices.Equal(a.Direct, b.Direct)
+	return same && slices.Equal(a.Hosts, b.Hosts) && slices.Equal(a.Direct, b.Direct) && a.BFD == b.BFD
 }

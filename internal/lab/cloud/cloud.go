@@ -3,6 +3,7 @@ package cloud
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -135,7 +136,7 @@ func (c *Cloud) startPlane(ctx context.Context) (err error) {
 		site.Hosts = append(site.Hosts, control.Host{Name: HostName(i), Address: HostAddress4(i)})
 		site.Names = append(site.Names, HostAddress6(i).String())
 	}
-	for _, s := range append(Services(), "manager") {
+	for _, s := range append(Announced(), "manager") {
 		site.Names = append(site.Names, VIP4(s).String(), VIP6(s).String())
 	}
 	c.Plane, err = control.Start(ctx, control.Options{
@@ -186,19 +187,57 @@ func (c *Cloud) applyResources(ctx context.Context) error {
 func (c *Cloud) manifests() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "{apiVersion: cyphonic/v1, kind: Network, metadata: {name: %s}, spec: {ipv4Prefix: 100.96.0.0/16, ipv6Prefix: \"fd96:c1f0::/64\", domain: fleet.cyphonic.internal}}\n", networkName)
-	for _, s := range append(Services(), "manager") {
+	for _, s := range append(Announced(), "manager") {
 		port := Port(s)
 		if port == 0 {
 			port = 7440
 		}
 		fmt.Fprintf(&b, "---\n{apiVersion: cyphonic/v1, kind: CloudService, metadata: {name: %[1]s}, spec: {service: %[1]s, ipv4: %[2]s, ipv6: %[3]q, port: %[4]d}}\n", s, VIP4(s), VIP6(s), port)
 	}
-	for _, peer := range []struct{ name, address string }{{"router-v4", routerAddress4}, {"router-v6", routerAddress6}} {
-		fmt.Fprintf(&b, "---\n{apiVersion: cyphonic/v1, kind: BGPPeer, metadata: {name: %s}, spec: {peerAddress: %q, peerASN: %d, localASN: %d, holdTimeSeconds: %d, connectRetrySeconds: 1, bfd: {enabled: %t}}}\n",
-			peer.name, peer.address, cloudASN, cloudASN, c.options.HoldTime, !c.options.NoBFD)
-	}
+	b.WriteString(peerManifests(c.options.HoldTime, !c.options.NoBFD))
 	b.WriteString("---\n{apiVersion: cyphonic/v1, kind: BGPAdvertisement, metadata: {name: services}, spec: {}}\n")
 	return b.String()
+}
+
+// peerManifests are the sessions of all speakers with the router.
+func peerManifests(holdTime int, bfd bool) string {
+	text := ""
+	for _, peer := range []struct{ name, address string }{{"router-v4", routerAddress4}, {"router-v6", routerAddress6}} {
+		text += fmt.Sprintf("---\n{apiVersion: cyphonic/v1, kind: BGPPeer, metadata: {name: %s}, spec: {peerAddress: %q, peerASN: %d, localASN: %d, holdTimeSeconds: %d, connectRetrySeconds: 1, bfd: {enabled: %t}}}\n",
+			peer.name, peer.address, cloudASN, cloudASN, holdTime, bfd)
+	}
+	return text
+}
+
+// SetPeers changes hold time (in seconds) and BFD of the speakers' sessions with the router, which runs FRR, and waits until
+// all of them stand anew with that hold time.
+func (c *Cloud) SetPeers(ctx context.Context, holdTime int, bfd bool) error {
+	if err := c.Apply(ctx, peerManifests(holdTime, bfd)); err != nil {
+		return err
+	}
+	return await(ctx, startTimeout, func() error {
+		answer, err := c.Routers[Router].Show(ctx, "show bgp neighbors json")
+		if err != nil {
+			return err
+		}
+		var neighbors map[string]struct {
+			BGPState              string
+			BGPTimerHoldTimeMsecs int
+		}
+		if err := json.Unmarshal([]byte(answer), &neighbors); err != nil {
+			return err
+		}
+		standing := 0
+		for _, n := range neighbors {
+			if n.BGPState == "Established" && n.BGPTimerHoldTimeMsecs == 1000*holdTime {
+				standing++
+			}
+		}
+		if want := 2 * c.options.Hosts; standing != want {
+			return fmt.Errorf("%d sessions of %d have a hold time of %d s", standing, want, holdTime)
+		}
+		return nil
+	})
 }
 
 func (c *Cloud) awaitRoutes(ctx context.Context) error {

@@ -137,7 +137,7 @@ func Services() []Service { return []Service{AS, NMS, TRS} }
 // Announced lists the services that devices reach at the same address everywhere. A TRS they reach at that of its host.
 func Announced() []Service { return []Service{AS, NMS} }
 
-// VIP4 and VIP6 are the addresses of a service, or of the manager.
+// VIP4 and VIP6 are the addresses of an announced service, or of the manager.
 func VIP4(service Service) netip.Addr {
 	return netip.AddrFrom4([4]byte{203, 0, 113, vipNumber(service)})
 }
@@ -153,16 +153,14 @@ func vipNumber(service Service) byte {
 		return 11
 	case NMS:
 		return 12
-	case TRS:
-		return 13
 	default:
 		return 10
 	}
 }
 
-// Port of a service at its VIP.
+// Port of a service at its VIP, 0 if it has none.
 func Port(service Service) uint16 {
-	return map[Service]uint16{AS: 7441, NMS: 7442, TRS: 7443}[service]
+	return map[Service]uint16{AS: 7441, NMS: 7442}[service]
 }
 
 // Sources are the addresses of devices, IPv4 and IPv6 in turn; each IPv6 address is in a /64 of its own, as those of

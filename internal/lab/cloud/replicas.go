@@ -140,11 +140,6 @@ func (r *Replica) Configure(drain map[string]any) error {
 	return nil
 }
 
-// UseProgram makes the replica run another build of cyphonicd from the next start on.
-func (r *Replica) UseProgram(path string) {
-	r.SetArgs(path, string(r.Service), "--config", r.cloud.path("site", "cloud", r.Name+".yaml"))
-}
-
 func (r *Replica) place() int {
 	for i, s := range Services() {
 		if s == r.Service {

@@ -13,6 +13,9 @@ import (
 // hostBound is how long the router may go on sending to a host that is cut off, with BFD.
 const hostBound = time.Second
 
+// holdSlack is how much earlier or later than the hold time says the router's kernel may have other routes.
+const holdSlack = 500 * time.Millisecond
+
 // A replica that is killed costs repetitions at most: clients succeed within three.
 func TestClientsSurviveTheKillOfAReplica(t *testing.T) {
 	for _, s := range []cloud.Service{cloud.AS, cloud.NMS} {
@@ -74,6 +77,29 @@ func TestAHostThatIsCutOffIsLeftOut(t *testing.T) {
 			must(t, c.AwaitHosts(ctx, s, 3))
 		}
 	}))
+}
+
+// Without BFD the hold time decides for how long the router goes on sending to a host that is cut off. The repetitions of
+// clients last longer than that.
+func TestAHostThatIsCutOffIsLeftOutByTheHoldTimeWithoutBFD(t *testing.T) {
+	const holdTime = 3 * time.Second
+	c, ctx := use(t, 3*time.Minute)
+	must(t, c.SetPeers(ctx, int(holdTime.Seconds()), false))
+	whole(ctx, t, c)
+	report := under(ctx, t, c, func() {
+		must(t, c.CutHost(2, true))
+		took := untilGone(ctx, t, c, 2)
+		must(t, c.CutHost(2, false))
+		t.Logf("the router sends nothing to it after %s", took.Round(time.Millisecond))
+		// The last keepalive came up to a third of the hold time before.
+		if took < holdTime*2/3-holdSlack || took > holdTime+holdSlack {
+			t.Errorf("the router sent to a dead host for %s, want what is left of a hold time of %s", took, holdTime)
+		}
+	})
+	if total := report.Total(); total.Failed > 0 {
+		t.Errorf("%d of %d requests failed:%s", total.Failed, total.Sent, firstFaults(report))
+	}
+	must(t, c.SetPeers(ctx, c.Options().HoldTime, true))
 }
 
 // untilGone waits until the router sends no service's traffic to a host.

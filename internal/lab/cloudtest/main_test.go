@@ -32,6 +32,8 @@ const (
 	drainWait = "2s"
 	// retries that a client may need when a replica dies.
 	retries = 3
+	// clock is how times are written in logs.
+	clock = "15:04:05.000"
 	// shownFaults of a report are described in the log.
 	shownFaults = 40
 )
@@ -234,7 +236,7 @@ func under(ctx context.Context, t *testing.T, c *cloud.Cloud, do func()) *load.R
 	if r.report.Total().Sent < int(calm.Seconds()*rate) {
 		t.Fatalf("there was no load:\n%s", r.report)
 	}
-	t.Logf("\n%s", r.report)
+	t.Logf("\n%s%s", r.report, firstFaults(r.report))
 	return r.report
 }
 
@@ -301,7 +303,7 @@ func firstFaults(report *load.Report) string {
 	})
 	for _, f := range faults[:min(shownFaults, len(faults))] {
 		text += fmt.Sprintf("\n  %s %s %s %s from %s to %s: %d tries in %s, failed %t, generator stalled %t, others used %.1f cores: %s",
-			f.At.Format("15:04:05.000"), f.Kind, f.Device, f.Peer, f.Local, f.Remote, f.Tries, f.Took.Round(time.Millisecond), f.Failed, f.Stalled, shared.machine.Others(f.At, f.At.Add(min(f.Took, time.Second))), f.Error)
+			f.At.Format(clock), f.Kind, f.Device, f.Peer, f.Local, f.Remote, f.Tries, f.Took.Round(time.Millisecond), f.Failed, f.Stalled, shared.machine.Others(f.At, f.At.Add(min(f.Took, time.Second))), f.Error)
 	}
 	return text
 }

@@ -72,6 +72,11 @@ func (p *Process) PID() int { return p.current.PID }
 // SetArgs changes the program and its arguments from the next start on.
 func (p *Process) SetArgs(args ...string) { p.command.Args = args }
 
+// UseProgram changes the program from the next start on; its arguments stay.
+func (p *Process) UseProgram(path string) {
+	p.command.Args = append([]string{path}, p.command.Args[1:]...)
+}
+
 // Done is closed when the process has ended since its last start.
 func (p *Process) Done() <-chan struct{} { return p.current.Done() }
 

@@ -38,6 +38,8 @@ type device struct {
 	servers      []netip.AddrPort
 	registration *pending // nil: none under way
 	echo         uint64   // of the registration under way
+	users        int      // requests of the load under way that it makes or is asked by
+	moving       bool     // takes part in no request of the load
 	requests     map[uint64]*pending
 }
 
@@ -259,11 +261,36 @@ func (d *device) credentials(now time.Time) signaling.Credentials {
 	}
 }
 
-// registering says whether a registration is under way.
-func (d *device) registering() bool {
+// join says whether the device may take part in a request of the load, by making it or as the peer; leave ends that. One
+// that is registering makes none, one that moves does neither.
+func (d *device) join(makes bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.registration != nil
+	if d.moving || makes && d.registration != nil {
+		return false
+	}
+	d.users++
+	return true
+}
+
+func (d *device) leave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.users--
+}
+
+// move keeps the device out of further requests of the load, until settle, and says whether it takes part in none.
+func (d *device) move() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.moving = true
+	return d.users == 0
+}
+
+func (d *device) settle() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.moving = false
 }
 
 // abandon gives a registration up.

@@ -158,12 +158,19 @@ func (g *Generator) Setup(ctx context.Context, parallel int) error {
 	return err
 }
 
-// Reopen gives every device a new socket, with another port, and registers it from there.
+// Reopen gives every device a new socket, with another port, and registers it from there. A load that runs meanwhile
+// leaves out the devices that are at it, so that no request is under way to or from a socket that is closed.
 func (g *Generator) Reopen(ctx context.Context, parallel int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for _, d := range g.devices {
 		group.Go(func() error {
+			defer d.settle()
+			for !d.move() {
+				if !sleepUntil(ctx, time.Now().Add(busyPause)) {
+					return ctx.Err()
+				}
+			}
 			if err := d.open(); err != nil {
 				return err
 			}
@@ -172,28 +179,13 @@ func (g *Generator) Reopen(ctx context.Context, parallel int) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			return registerAnew(ctx, d)
+			if o := register(ctx, d); o.failed {
+				return fmt.Errorf("device %s: registration: %w", d.name, o.err)
+			}
+			return nil
 		})
 	}
 	return group.Wait()
-}
-
-// registerAnew registers a device. One that is registering already, because the load that runs wants it to, does so again afterwards.
-func registerAnew(ctx context.Context, d *device) error {
-	for {
-		o := register(ctx, d)
-		if !o.failed {
-			return nil
-		}
-		if !errors.Is(o.err, errBusy) {
-			return fmt.Errorf("device %s: registration: %w", d.name, o.err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(busyPause):
-		}
-	}
 }
 
 // Observation is what the NMS told a device about its source address.

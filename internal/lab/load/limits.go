@@ -5,7 +5,7 @@ import "time"
 const (
 	// MaxDevices bounds the devices of one generator; each has a socket and a goroutine.
 	MaxDevices = 8192
-	// busyPause is after how long a device that has a registration under way is asked for another.
+	// busyPause is after how long it is looked again whether a device that is to move takes part in requests still.
 	busyPause = 20 * time.Millisecond
 	// maxInflight bounds the requests under way; one that finds no place is counted as not sent.
 	maxInflight = 16384

@@ -46,11 +46,18 @@ func (g *Generator) Load(ctx context.Context, plan Plan) (*Report, error) {
 		}
 		kind := plan.Kinds[k%len(plan.Kinds)]
 		d, peer := g.choose(k, len(plan.Kinds))
+		if d == nil {
+			<-places
+			r.unsent()
+			continue
+		}
 		late := time.Since(due) > lateStart
 		r.sent(kind, late)
 		all.Go(func() {
 			o := g.serve(context.WithoutCancel(ctx), kind, d, peer)
 			r.ended(kind, d.name, due, late || g.stalls.during(due, due.Add(firstTry)), o)
+			d.leave()
+			peer.leave()
 			<-places
 		})
 	}
@@ -60,25 +67,33 @@ func (g *Generator) Load(ctx context.Context, plan Plan) (*Report, error) {
 	return report, nil
 }
 
-// choose the device of the k-th request and, for a direction, its peer. Each device uses all kinds in turn, with a third
-// of all devices between one and the next; peers are at a distance that changes with each round. A device that is just
-// registering is left out.
+// choose the device of the k-th request and, for a direction, its peer; nil if too many are left out. Each device uses all
+// kinds in turn, with a third of all devices between one and the next; peers are at a distance that changes with each
+// round. A device that is just registering or moving is left out, and the next one takes its place. Both have joined.
 func (g *Generator) choose(k, kinds int) (d, peer *device) {
 	n := len(g.devices)
 	turn := k / kinds
 	i := (turn + (k%kinds)*(n/kinds)) % n
 	distance := 1 + (turn/n+7*i)%max(1, n-1)
-	peer = g.devices[(i+distance)%n]
-	for range n {
-		if !g.devices[i].registering() {
-			break
-		}
-		i = (i + 1) % n
+	if d = g.join(i, true, nil); d == nil {
+		return nil, nil
 	}
-	if d = g.devices[i]; d == peer {
-		peer = g.devices[(i+1)%n]
+	if peer = g.join(i+distance, false, d); peer == nil {
+		d.leave()
+		return nil, nil
 	}
 	return d, peer
+}
+
+// join lets the first device from the i-th on join that may and is not the other one; nil if there is none.
+func (g *Generator) join(i int, makes bool, other *device) *device {
+	n := len(g.devices)
+	for k := range n {
+		if d := g.devices[(i+k)%n]; d != other && d.join(makes) {
+			return d
+		}
+	}
+	return nil
 }
 
 func (g *Generator) serve(ctx context.Context, kind Kind, d, peer *device) outcome {

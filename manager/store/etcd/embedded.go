@@ -97,7 +97,7 @@ func (o EmbeddedOptions) config() *embed.Config {
 	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "localhost:0"}}
 	c.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:0"}}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
-	c.TickMs, c.ElectionMs = 50, 500
+	c.TickMs, c.ElectionMs = tickMs, electionMs
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, o.Retention.String()
 	c.QuotaBackendBytes = o.QuotaBytes
 	c.MaxRequestBytes = maxValueBytes

@@ -44,6 +44,7 @@ func harness(client *clientv3.Client) storetest.Harness {
 }
 
 func TestEmbeddedConforms(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
 		e := startEmbedded(t, t.TempDir())
 		t.Cleanup(e.Close)
@@ -52,6 +53,7 @@ func TestEmbeddedConforms(t *testing.T) {
 }
 
 func TestDebianServerConforms(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
 		url, _ := startServer(t)
 		client, err := Connect(context.Background(), Endpoints{URLs: []string{url}, Log: quiet()})
@@ -64,6 +66,7 @@ func TestDebianServerConforms(t *testing.T) {
 }
 
 func TestStoppedServerIsUnavailable(t *testing.T) {
+	t.Parallel()
 	url, stop := startServer(t)
 	client, err := Connect(context.Background(), Endpoints{URLs: []string{url}, Log: quiet()})
 	if err != nil {
@@ -77,6 +80,7 @@ func TestStoppedServerIsUnavailable(t *testing.T) {
 }
 
 func TestClosedEmbeddedServerIsUnavailable(t *testing.T) {
+	t.Parallel()
 	e := startEmbedded(t, t.TempDir())
 	s := NewStore(e.Client())
 	s.timeout = 500 * time.Millisecond
@@ -165,7 +169,7 @@ func startServer(t *testing.T, extra ...string) (url string, stop func()) {
 	if err != nil {
 		t.Fatal("the program etcd is missing; install it with: apt-get install -y etcd-server")
 	}
-	dir := t.TempDir()
+	dir := memory(t)
 	scheme := "http"
 	if len(extra) > 0 {
 		scheme = "https"

@@ -86,9 +86,11 @@ func (l *leadership) create(ctx context.Context, r keyspace.LeaderRecord) (stand
 	return 0, nil
 }
 
-// awaitVacancy waits until the key that stood at a revision is deleted.
+// awaitVacancy waits until the key that stood at a revision is deleted, or for
+// so long that it is time to look again: an event that never comes must not
+// keep an office empty.
 func (l *leadership) awaitVacancy(ctx context.Context, revision int64) error {
-	waitCtx, cancel := context.WithCancel(ctx)
+	waitCtx, cancel := context.WithTimeout(ctx, vacancyRetry)
 	defer cancel()
 	defer context.AfterFunc(l.session.Ctx(), cancel)()
 	w, err := l.store.Watch(waitCtx, l.key, revision)
@@ -101,6 +103,8 @@ func (l *leadership) awaitVacancy(ctx context.Context, revision int64) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(waitCtx.Err(), context.DeadlineExceeded):
+			return nil // look again
 		case waitCtx.Err() != nil:
 			return fmt.Errorf("%w: the lease of the candidate has ended", store.ErrUnavailable)
 		case errors.Is(err, store.ErrCompacted):

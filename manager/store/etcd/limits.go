@@ -20,6 +20,9 @@ const (
 	// minTTL is the shortest life of a key or of a leader's office: etcd has
 	// whole seconds.
 	minTTL = time.Second
+	// vacancyRetry is how long a candidate relies on its watch before it looks
+	// again whether the office is vacant.
+	vacancyRetry = 5 * time.Second
 	// leaseParts divides a time to live: keys whose ends fall into the same
 	// part share a lease.
 	leaseParts = 10
@@ -40,6 +43,10 @@ const (
 	// external cluster.
 	keepAliveInterval = 10 * time.Second
 	keepAliveTimeout  = 5 * time.Second
+	// tickMs and electionMs are the clock of the embedded server and how long it
+	// waits, at each start, until it elects itself: there is nobody else to wait for.
+	tickMs     = 20
+	electionMs = 100
 	// retention is how long old revisions are kept in the embedded server: a
 	// watch that was away for longer must list again.
 	retention = time.Hour

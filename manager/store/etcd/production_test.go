@@ -19,6 +19,7 @@ import (
 // A cluster as in production: three members of Debian's etcd, certificates on
 // all sides, and a user who may use our keys only.
 func TestAProtectedClusterConforms(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t)
 	c.protect("/cyphonic/", "/storetest/")
 	client := c.connect(c.endpoints("cyphonic", "our password"))
@@ -113,6 +114,7 @@ func cacheIsFresh(t *testing.T, writer, reader store.Store) {
 // acknowledged write is there in the end, and writing goes on. A write that was
 // under way at a leader that dies takes as long as the time limit.
 func TestNoAcknowledgedWriteIsLostWhenMembersDie(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t)
 	client := c.connect(c.endpoints("", ""))
 	s := NewStore(client)
@@ -181,6 +183,7 @@ func TestNoAcknowledgedWriteIsLostWhenMembersDie(t *testing.T) {
 // A leader whose process stands still loses the office. When it goes on it
 // does not know yet, and tries to write.
 func TestALeaderThatStoodStillWritesNothing(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t)
 	path, url := freezable(t, c.members[0].url)
 	e := c.endpoints("", "")
@@ -243,6 +246,7 @@ func TestALeaderThatStoodStillWritesNothing(t *testing.T) {
 // Without a majority nothing is written or read from the database; with it
 // everything goes on by itself.
 func TestALostMajorityComesBack(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t)
 	s := NewStore(c.connect(c.endpoints("", "")))
 	if _, err := s.Create(t.Context(), "/storetest/a", nil); err != nil {

@@ -86,6 +86,7 @@ func (a *authority) issue(name string) (cert, key string) {
 }
 
 func TestConnectAuthenticatesBothSides(t *testing.T) {
+	t.Parallel()
 	ours, theirs := newAuthority(t), newAuthority(t)
 	serverCert, serverKey := ours.issue("server")
 	clientCert, clientKey := ours.issue("client")

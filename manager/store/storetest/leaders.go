@@ -72,6 +72,7 @@ func testLead(t *testing.T, h Harness, p string) {
 // testLeaderGone lets a leader disappear without a word: the end of its
 // context stops what keeps it in office.
 func testLeaderGone(t *testing.T, h Harness, p string) {
+	t.Parallel()
 	ctx, vanish := context.WithCancel(t.Context())
 	first, err := h.Store.Lead(ctx, p+"x", "first", leaderTTL)
 	must(t, err)
@@ -117,6 +118,7 @@ func testLeaderCandidates(t *testing.T, h Harness, p string) {
 }
 
 func testTTL(t *testing.T, h Harness, p string) {
+	t.Parallel()
 	ctx := deadline(t)
 	start := time.Now()
 	rev, err := h.Store.Commit(ctx, store.Transaction{Writes: []store.Write{

@@ -22,6 +22,7 @@ type Harness struct {
 }
 
 // Run runs the suite. open is called once; the tests use keys of their own.
+// Those that wait for a time to live to end do so after the others, together.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	h := open(t)
 	cases := presentCases()

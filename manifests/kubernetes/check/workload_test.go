@@ -158,7 +158,7 @@ func TestADrainEndsBeforeTheKubeletKills(t *testing.T) {
 		for _, d := range each[*appsv1.Deployment](objects) {
 			need := drain + margin
 			if d.Name == "manager" {
-				need = duration(t, config.Manager.ShutdownDelay) + 15*time.Second + margin
+				need = duration(t, config.Manager.ShutdownDelay) + 18*time.Second + margin // watches 8 s, requests under way 10 s
 			}
 			if got := time.Duration(*d.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second; got < need {
 				t.Errorf("%s: %v of grace, but a drain may take %v", d.Name, got, need)
@@ -263,6 +263,39 @@ func TestEveryPortIsAllowedAndNothingElse(t *testing.T) {
 			}
 			if len(allowed) > 0 {
 				t.Errorf("%s: ports %v are allowed and not used", w.name, allowed)
+			}
+		}
+	})
+}
+
+// What runs on the network of its host has the address of the host: no selector of pods lets it in.
+func TestWhatIsOnTheNetworkOfTheHostReachesTheDatabase(t *testing.T) {
+	inEveryOverlay(t, func(t *testing.T, objects []runtime.Object) {
+		if !slices.ContainsFunc(workloads(objects), func(w workload) bool { return w.template.Spec.HostNetwork }) {
+			return
+		}
+		for _, p := range each[*networkingv1.NetworkPolicy](objects) {
+			for _, rule := range p.Spec.Ingress {
+				named := slices.ContainsFunc(rule.From, func(from networkingv1.NetworkPolicyPeer) bool { return from.IPBlock != nil })
+				database := slices.ContainsFunc(rule.Ports, func(port networkingv1.NetworkPolicyPort) bool { return port.Port.IntVal == 2379 })
+				if p.Spec.PodSelector.MatchLabels["app.kubernetes.io/name"] == "etcd" && database && (named || len(rule.From) == 0) {
+					return
+				}
+			}
+		}
+		t.Error("etcd lets pods in only")
+	})
+}
+
+// Everybody may write to the folder at which Kubernetes mounts a Secret, which cyphonicd refuses; the files are in a folder below it.
+func TestFoldersOfSecretsAreNotTheMountItself(t *testing.T) {
+	inEveryOverlay(t, func(t *testing.T, objects []runtime.Object) {
+		config := configuration(t, objects)
+		for _, folder := range []string{config.Speaker.SecretsDirectory, config.Manager.SecretsDirectory} {
+			for _, w := range workloads(objects) {
+				if slices.ContainsFunc(w.template.Spec.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == folder }) {
+					t.Errorf("%s: %s is a mount", w.name, folder)
+				}
 			}
 		}
 	})

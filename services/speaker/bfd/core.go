@@ -120,9 +120,10 @@ func (s *session) changed() bool {
 	return changed
 }
 
-// detection is how long silence means that the neighbour is gone (section 6.8.4).
+// detection is how long silence means that the neighbour is gone (section 6.8.4), but for its bound: a neighbour may
+// announce packets every 71 minutes, 255 of which may be missing.
 func (s *session) detection() time.Duration {
-	return time.Duration(s.remoteMultiplier) * max(s.usedRx, s.remoteMinTx)
+	return min(time.Duration(s.remoteMultiplier)*max(s.usedRx, s.remoteMinTx), maxDetection)
 }
 
 // interval between two packets, with the jitter that random (0 to 1) stands for (section 6.8.7).
@@ -141,6 +142,7 @@ func (s *session) tick(now time.Time, random float64) (c change, send bool) {
 		s.expires = time.Time{}
 		s.remote, s.remoteDemand, s.polling = 0, false, false // section 6.8.1: nothing heard for a detection time
 		s.remoteMinRx = time.Microsecond
+		s.nextSend = earlier(s.nextSend, now.Add(s.interval(0))) // it may have wanted few packets, or none
 		if s.state == Init || s.state == Up {
 			s.become(Down, DetectionTimeExpired)
 			s.nextSend = now

@@ -18,6 +18,8 @@ const (
 	// for the processor.
 	minInterval = 10 * time.Millisecond
 	maxInterval = time.Minute
+	// maxDetection bounds the detection time, whatever the neighbour announces.
+	maxDetection = 5 * time.Minute
 	// farewells are how many packets tell a neighbour that a session was switched off; one may get lost.
 	farewells = 2
 	// firstPort and lastPort are the source ports of RFC 5881, section 4.

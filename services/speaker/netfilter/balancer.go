@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +37,7 @@ type Balancer struct {
 	// constant
 	log   *slog.Logger
 	table string
+	nft   program
 	host  host
 
 	mu       sync.Mutex
@@ -62,14 +62,16 @@ func New(options Options) (*Balancer, error) {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
-	if _, err := exec.LookPath("nft"); err != nil {
-		return nil, fmt.Errorf("the program nft is needed, install the package nftables: %w", err)
+	found, err := findProgram("/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin")
+	if err != nil {
+		return nil, err
 	}
 	opened, err := openHost()
 	if err != nil {
 		return nil, err
 	}
-	b := &Balancer{log: options.Log, table: options.Table, host: opened, slots: map[slotKey]slots{}}
+	options.Log.Info("the packet filter is changed by a program", "path", string(found))
+	b := &Balancer{log: options.Log, table: options.Table, nft: found, host: opened, slots: map[slotKey]slots{}}
 	if options.Registerer != nil {
 		if err := options.Registerer.Register(collector{b}); err != nil {
 			return nil, err
@@ -156,7 +158,7 @@ func (b *Balancer) install(ctx context.Context, p plan) error {
 		after[f.name] = b.tables[f.name].with(wanted[f.name])
 	}
 	if changes != "" {
-		if err := nft(ctx, changes); err != nil {
+		if err := b.nft.change(ctx, changes); err != nil {
 			return err
 		}
 	}
@@ -195,7 +197,7 @@ func (b *Balancer) Clean(ctx context.Context) error {
 	if commands == "" {
 		return nil
 	}
-	if err := nft(ctx, commands); err != nil {
+	if err := b.nft.change(ctx, commands); err != nil {
 		b.tables, b.wanted = nil, nil
 		return fmt.Errorf("remove what is left over of earlier rules: %w", err)
 	}
@@ -249,7 +251,7 @@ func (b *Balancer) recall(ctx context.Context) error {
 		if there[f.name] == 0 {
 			continue
 		}
-		old, err := list(ctx, f, b.table)
+		old, err := b.nft.list(ctx, f, b.table)
 		if err != nil {
 			return fmt.Errorf("see which rules there are: %w", err)
 		}
@@ -318,7 +320,7 @@ func (b *Balancer) Remove(ctx context.Context) error {
 	for _, f := range []family{ipv4, ipv6} {
 		commands += fmt.Sprintf("add table %s %s\ndelete table %s %s\n", f.name, b.table, f.name, b.table)
 	}
-	err = errors.Join(err, nft(ctx, commands))
+	err = errors.Join(err, b.nft.change(ctx, commands))
 	b.tables, b.wanted, b.slots = nil, nil, map[slotKey]slots{}
 	return err
 }

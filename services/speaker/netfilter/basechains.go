@@ -3,6 +3,7 @@ package netfilter
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Names of chains. The slash keeps them apart from words of the language and from names without one.
@@ -23,6 +24,8 @@ const (
 	unknownConnection = "drop/unknown_connection"
 	rescueLimit       = "drop/rescue_limit"
 	connectionLimit   = "drop/connection_limit"
+	sourceLimit       = "drop/source_limit"
+	bfdTTL            = "drop/bfd_ttl"
 	resetGone         = "reset/backend_gone"
 	resetUnknown      = "reset/unknown_connection"
 	rescueSent        = "rescue/sent"
@@ -31,8 +34,8 @@ const (
 
 func counterNames() []string {
 	return []string{
-		noService, noBackend, unknownConnection, rescueLimit, connectionLimit, resetGone, resetUnknown,
-		rescueSent, rescueReceived,
+		noService, noBackend, unknownConnection, rescueLimit, connectionLimit, sourceLimit, bfdTTL,
+		resetGone, resetUnknown, rescueSent, rescueReceived,
 	}
 }
 
@@ -59,7 +62,7 @@ func (p plan) elements(f family) elements {
 				e.arriving = append(e.arriving, fmt.Sprintf("%s . 17 . %d : goto %s", vip, s.Port, spreadChain(s)))
 				e.local = append(e.local, fmt.Sprintf("%s . %d : goto %s", vip, s.Port, spreadChain(s)))
 				if len(e.fastArriving) < fastFronts {
-					e.fastArriving = append(e.fastArriving, fmt.Sprintf("%s daddr %s udp dport %d goto %s", f.name, vip, s.Port, spreadChain(s)))
+					e.fastArriving = append(e.fastArriving, fmt.Sprintf("%s daddr %s udp dport %d %s", f.name, vip, s.Port, p.choice(f, s)))
 				}
 			case p.tracks(f):
 				e.arriving = append(e.arriving, fmt.Sprintf("%s . 6 . %d : accept", vip, s.Port))
@@ -73,15 +76,15 @@ func (p plan) elements(f family) elements {
 			if !ok || len(vips) == 0 {
 				continue
 			}
-			back := fmt.Sprintf("%s . %d : goto %s", end.Addr(), end.Port(), returnChain(s))
+			returns := fmt.Sprintf("%s . %d : goto %s", end.Addr(), end.Port(), returnChain(s))
 			switch here := p.local[end.Addr()]; {
 			case s.Protocol == UDP && here:
-				e.leaving = append(e.leaving, back)
-				if len(e.fastLeaving) < fastBackends {
-					e.fastLeaving = append(e.fastLeaving, fmt.Sprintf("udp sport %d %s saddr %s goto %s", end.Port(), f.name, end.Addr(), returnChain(s)))
+				e.leaving = append(e.leaving, returns)
+				if len(e.fastLeaving) < fastBackends { // the usual datagram; others go on to the map
+					e.fastLeaving = append(e.fastLeaving, fmt.Sprintf("udp sport %d %s saddr %s %s", end.Port(), f.name, end.Addr(), back(f, s)[0]))
 				}
 			case s.Protocol == UDP:
-				e.returning = append(e.returning, back)
+				e.returning = append(e.returning, returns)
 				e.forwarded = append(e.forwarded, fmt.Sprintf("%s . 17 . %d : goto untracked", end.Addr(), end.Port()))
 			case !here:
 				e.forwarded = append(e.forwarded, fmt.Sprintf("%s . 6 . %d : accept", end.Addr(), end.Port()))
@@ -118,6 +121,9 @@ func (p plan) baseChains(f family) []chain {
 		prerouting = append(prerouting, f.name+" saddr . meta l4proto . th sport vmap @forwarded")
 	}
 	prerouting = append(prerouting, f.name+" daddr @vips goto strangers", target("udp")+" @direct notrack")
+	if p.BFD { // what was sent on this link comes with the greatest TTL (RFC 5881, section 5)
+		prerouting = append(prerouting, fmt.Sprintf("udp dport %d %s != 255 fib daddr type local %s", bfdPort, f.ttl, drop(bfdTTL)))
+	}
 	chains := []chain{
 		base("prerouting", "filter", "prerouting", -300, prerouting...),
 		base("output", "filter", "output", -300, append(e.fastLeaving, source("udp")+" vmap @leaving", source("udp")+" @direct notrack")...),
@@ -145,11 +151,14 @@ func (p plan) maps(f family) []set {
 	e := p.elements(f)
 	short := declare("map", f.address+" . inet_service : verdict")
 	long := declare("map", f.address+" . inet_proto . inet_service : verdict")
-	maps := []set{{"arriving", long, sorted(e.arriving)}, {"leaving", short, sorted(e.leaving)}, {"connecting", short, sorted(e.connecting)}}
+	of := func(name, declaration string, elements []string) set {
+		return set{name: name, declaration: declaration, elements: sorted(elements)}
+	}
+	maps := []set{of("arriving", long, e.arriving), of("leaving", short, e.leaving), of("connecting", short, e.connecting)}
 	if len(e.forwarded) == 0 {
 		return maps
 	}
-	return append(maps, set{"forwarded", long, sorted(e.forwarded)}, set{"returning", short, sorted(e.returning)}, set{"local", short, sorted(e.local)})
+	return append(maps, of("forwarded", long, e.forwarded), of("returning", short, e.returning), of("local", short, e.local))
 }
 
 // guard stands between connection tracking and translation. Tracking would take a packet from the middle of a connection
@@ -161,8 +170,41 @@ func (p plan) guard(f family) []string {
 		"ct state new,invalid,untracked tcp flags & (fin|syn|rst|ack) != syn goto rescue",
 		fmt.Sprintf("ct status dnat ct reply %s saddr != @replies counter name %q reject with tcp reset", f.name, resetGone),
 		fmt.Sprintf("%s dscp 0x%x counter name %q", f.name, rescueMark, rescueReceived),
+		fmt.Sprintf("ct status assured %s != @%s add @%s { %s }", f.source, knownSet, knownSet, f.source),
 		"ct state != new accept",
-		fmt.Sprintf("limit rate over %d/second burst %d packets %s", connectionsPerSecond, connectionsBurst, drop(connectionLimit)),
+		f.perSource(connectingSet, sourceConnectionsPerSecond, sourceConnectionsBurst) + drop(sourceLimit),
+		fmt.Sprintf("%s != @%s %s%s", f.source, knownSet, over(connectionsPerSecond, connectionsBurst), drop(connectionLimit)),
+		fmt.Sprintf("%s @%s %s%s", f.source, knownSet, over(connectionsPerSecond, connectionsBurst), drop(connectionLimit)),
 		fmt.Sprintf("ct timeout set %q", timeoutName),
 	}
+}
+
+// Sets that the kernel fills. One that is full takes no more: then only the limits for all sources together hold.
+const (
+	knownSet      = "known" // sources that have completed a handshake, so that they are no inventions
+	connectingSet = "connecting_sources"
+)
+
+// rescuedSet has another name for other limits: the kernel would keep those of the sources that are in it.
+func (p plan) rescuedSet(f family) string { return fmt.Sprintf("rescued_sources/%d", p.copies(f)) }
+
+// copies is what a TCP packet of an unknown connection costs: one for each of the other hosts, or a reset.
+func (p plan) copies(f family) int { return max(len(f.only(p.Hosts)), 1) }
+
+// sourceSets are there if connections are tracked.
+func (p plan) sourceSets(f family) []set {
+	of := func(name string, kept time.Duration) set {
+		return set{name: name, dynamic: true, declaration: fmt.Sprintf("set { type %s; size %d; flags dynamic,timeout; timeout %ds; }", f.address, maxSources, int(kept.Seconds()))}
+	}
+	return []set{of(knownSet, knownFor), of(connectingSet, sourceIdle), of(p.rescuedSet(f), sourceIdle)}
+}
+
+// perSource matches what a source sends beyond a limit.
+func (f family) perSource(set string, rate, burst int) string {
+	return fmt.Sprintf("update @%s { %s %s} ", set, f.source, over(rate, burst))
+}
+
+// over matches what comes beyond a limit.
+func over(rate, burst int) string {
+	return fmt.Sprintf("limit rate over %d/second burst %d packets ", rate, burst)
 }

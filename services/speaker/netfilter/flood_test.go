@@ -7,27 +7,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forge sends IPv4 packets of a TCP acknowledgement from as many addresses of 203.0.113.0/24 and ports; it is to be run
-// in the host that sends.
-func forge(to netip.AddrPort, packets int) error {
+// Flags of TCP.
+const (
+	flagSYN = 0x02
+	flagACK = 0x10
+)
+
+// forge sends IPv4 packets of TCP with flags, packet i from source(i), each from another port; it is to be run in the host
+// that sends.
+func forge(to netip.AddrPort, first, packets int, flags byte, source func(i int) netip.Addr) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	address := &unix.SockaddrInet4{Addr: to.Addr().As4()}
-	for i := range packets {
+	for i := first; i < first+packets; i++ {
 		packet := make([]byte, 40)
 		packet[0], packet[8], packet[9] = 0x45, 64, unix.IPPROTO_TCP
 		binary.BigEndian.PutUint16(packet[2:], 40)
-		source := [4]byte{203, 0, 113, byte(i)}
-		copy(packet[12:], source[:])
+		from := source(i).As4()
+		copy(packet[12:], from[:])
 		target := to.Addr().As4()
 		copy(packet[16:], target[:])
-		binary.BigEndian.PutUint16(packet[20:], uint16(1024+i/256))
+		binary.BigEndian.PutUint16(packet[20:], uint16(1024+i%60_000))
 		binary.BigEndian.PutUint16(packet[22:], to.Port())
 		binary.BigEndian.PutUint32(packet[24:], uint32(i))
-		packet[32], packet[33] = 5<<4, 0x10 // ACK
+		packet[32], packet[33] = 5<<4, flags
 		packet[34] = 0xff
 		binary.BigEndian.PutUint16(packet[36:], checksum(packet))
 		if err := unix.Sendto(fd, packet, 0, address); err != nil {

@@ -44,7 +44,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 		sums[name] = 0
 	}
 	for _, f := range []family{ipv4, ipv6} {
-		counts, err := readCounters(context.Background(), f, c.b.table)
+		counts, err := c.b.nft.readCounters(context.Background(), f, c.b.table)
 		if err != nil {
 			c.b.log.Debug("no counters", "family", f.name, "error", err)
 			continue

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,16 +18,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nft runs one transaction: the kernel takes all of the commands or none.
-func nft(ctx context.Context, commands string) error {
-	_, err := run(ctx, strings.NewReader(commands), "-f", "-")
+// program is the absolute path of nft. It runs with the rights of this process, so PATH is asked last.
+type program string
+
+// findProgram looks for nft in the folders of the system, then in those of PATH.
+func findProgram(folders ...string) (program, error) {
+	for _, folder := range folders {
+		if path, err := exec.LookPath(filepath.Join(folder, "nft")); err == nil {
+			return program(path), nil
+		}
+	}
+	path, err := exec.LookPath("nft")
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("the program nft is needed, install the package nftables: %w", err)
+	}
+	return program(path), nil
+}
+
+// change runs one transaction: the kernel takes all of the commands or none.
+func (p program) change(ctx context.Context, commands string) error {
+	_, err := p.run(ctx, strings.NewReader(commands), "-f", "-")
 	return err
 }
 
-func run(ctx context.Context, stdin *strings.Reader, args ...string) ([]byte, error) {
+func (p program) run(ctx context.Context, stdin *strings.Reader, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	command := exec.CommandContext(ctx, "nft", args...)
+	command := exec.CommandContext(ctx, string(p), args...)
 	if stdin != nil {
 		command.Stdin = stdin
 	}
@@ -82,8 +103,8 @@ type listing struct {
 }
 
 // list reads the table of a family.
-func list(ctx context.Context, f family, table string) (*found, error) {
-	out, err := run(ctx, nil, "-j", "list", "table", f.name, table)
+func (p program) list(ctx context.Context, f family, table string) (*found, error) {
+	out, err := p.run(ctx, nil, "-j", "list", "table", f.name, table)
 	if err != nil {
 		return nil, err
 	}
@@ -186,8 +207,8 @@ func (f *found) readChoice(service string, expression json.RawMessage) {
 }
 
 // readCounters gives the packets of every counter of a table.
-func readCounters(ctx context.Context, f family, table string) (map[string]uint64, error) {
-	out, err := run(ctx, nil, "-j", "list", "counters", "table", f.name, table)
+func (p program) readCounters(ctx context.Context, f family, table string) (map[string]uint64, error) {
+	out, err := p.run(ctx, nil, "-j", "list", "counters", "table", f.name, table)
 	if err != nil {
 		return nil, err
 	}

@@ -44,8 +44,8 @@ func (e exchange) run(n int, payload []byte) (time.Duration, error) {
 
 // BenchmarkPacket compares what a packet to a replica and its answer cost: at the replica's own address, behind the VIP by
 // the rules of this package, behind the VIP by translation with connection tracking, and at one of several sockets with
-// SO_REUSEPORT; last, behind the VIP by a host that has no backend for TCP. The kinds take turns and the best of many
-// turns counts, because other programs disturb.
+// SO_REUSEPORT; last, behind the VIP by a host that has no backend for TCP, and by one whose replicas have addresses of their own with
+// the port of the service. The kinds take turns and the best of many turns counts, because other programs disturb.
 func BenchmarkPacket(b *testing.B) {
 	for _, v6 := range []bool{false, true} {
 		b.Run(map[bool]string{false: "IPv4", true: "IPv6"}[v6], func(b *testing.B) {
@@ -56,7 +56,7 @@ func BenchmarkPacket(b *testing.B) {
 			payload := make([]byte, 256)
 			for b.Loop() {
 				for i, kind := range kinds {
-					took, err := kind.run(500, payload)
+					took, err := kind.run(50, payload)
 					if err != nil {
 						b.Fatalf("kind %d: %v", i, err)
 					}
@@ -64,7 +64,7 @@ func BenchmarkPacket(b *testing.B) {
 				}
 			}
 			b.ReportMetric(0, "ns/op")
-			for i, name := range []string{"direct", "netfilter", "tracked-dnat", "reuseport", "netfilter-udp-only"} {
+			for i, name := range []string{"direct", "netfilter", "tracked-dnat", "reuseport", "netfilter-udp-only", "netfilter-own-addresses"} {
 				b.ReportMetric(best[i], "ns/exchange-"+name)
 			}
 		})
@@ -79,7 +79,7 @@ func exchanges(b *testing.B, v6 bool) []exchange {
 	}
 	topology := lab.Topology{Hosts: []lab.HostSpec{{Name: "client"}}}
 	own := func(i int) place { return place{v4: fmt.Sprintf("10.9.%d.2", i), v6: fmt.Sprintf("fd09:%d::2", i)} }
-	for i := range 5 {
+	for i := range 6 {
 		name := fmt.Sprintf("h%d", i)
 		topology.Hosts = append(topology.Hosts, lab.HostSpec{Name: name})
 		topology.Links = append(topology.Links, lab.LinkSpec{
@@ -94,7 +94,7 @@ func exchanges(b *testing.B, v6 bool) []exchange {
 	b.Cleanup(func() { _ = l.Close() })
 	w := &world{t: b, client: l.Host("client")}
 	var all []exchange
-	for i := range 5 {
+	for i := range 6 {
 		at := own(i)
 		at.host = l.Host(fmt.Sprintf("h%d", i))
 		w.usable(at.host)
@@ -118,7 +118,7 @@ func (w *world) exchange(at place, kind int, v6 bool) exchange {
 	service := Service{Name: "nms", Protocol: UDP, VIP: []netip.Addr{vip}, Port: udpPort}
 	target := netip.AddrPortFrom(own, firstBackend)
 	switch kind {
-	case 1, 2, 4:
+	case 1, 2, 4, 5:
 		target = netip.AddrPortFrom(vip, udpPort)
 		if err := w.client.ReplaceRoute(lab.Route{To: netip.PrefixFrom(vip, vip.BitLen()), Via: own}); err != nil {
 			w.t.Fatal(err)
@@ -126,17 +126,24 @@ func (w *world) exchange(at place, kind int, v6 bool) exchange {
 	}
 	var sockets []int
 	for i := range replicas {
-		port := firstBackend + uint16(i)
-		if kind == 3 {
-			port = firstBackend
+		backend := Backend{Name: fmt.Sprintf("r%d", i), Address: []netip.Addr{own}, Port: firstBackend + uint16(i)}
+		switch kind {
+		case 3:
+			backend.Port = firstBackend
+		case 5:
+			backend.Port = udpPort
+			for range i {
+				backend.Address[0] = backend.Address[0].Next()
+				w.run(at.host, "ip", "address", "replace", netip.PrefixFrom(backend.Address[0], own.BitLen()).String(), "dev", "lo")
+			}
 		}
-		sockets = append(sockets, w.socket(at.host, netip.AddrPortFrom(own, port), netip.AddrPort{}))
-		service.Backends = append(service.Backends, Backend{Name: fmt.Sprintf("r%d", i), Address: []netip.Addr{own}, Port: firstBackend + uint16(i)})
+		sockets = append(sockets, w.socket(at.host, netip.AddrPortFrom(backend.Address[0], backend.Port), netip.AddrPort{}))
+		service.Backends = append(service.Backends, backend)
 	}
 	if kind == 4 {
 		w.balancer(at.host).apply(State{Services: []Service{service}})
 	}
-	if kind == 1 {
+	if kind == 1 || kind == 5 {
 		state.Services = []Service{service, {Name: "as", Protocol: TCP, VIP: []netip.Addr{vip}, Port: tcpPort, Backends: []Backend{{Name: "s", Address: []netip.Addr{own}, Port: 1}}}}
 		w.balancer(at.host).apply(state)
 	}

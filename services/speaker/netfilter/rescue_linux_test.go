@@ -109,7 +109,8 @@ func TestRescueIsLimited(t *testing.T) {
 	one, two, _ := w.pair()
 	const flood = 4 * rescuesBurst
 	target := netip.AddrPortFrom(netip.MustParseAddr(vip4), tcpPort)
-	if err := w.client.Do(func() error { return forge(target, flood) }); err != nil {
+	sources := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}) }
+	if err := w.client.Do(func() error { return forge(target, 0, flood, flagACK, sources) }); err != nil {
 		t.Fatal(err)
 	}
 	limited, sent := one.metric("drops_total rescue_limit"), one.metric("rescued_total sent")

@@ -113,12 +113,15 @@ func (p plan) rules(f family) ruleset {
 	}
 	single, socket := declare("set", f.address), declare("set", f.address+" . inet_service")
 	r.sets = []set{
-		{"vips", single, sorted(vips)},
-		{"fronts", socket, sorted(fronts)},
-		{"replies", single, sorted(replies)},
-		{"direct", socket, sorted(direct)},
+		{name: "vips", declaration: single, elements: sorted(vips)},
+		{name: "fronts", declaration: socket, elements: sorted(fronts)},
+		{name: "replies", declaration: single, elements: sorted(replies)},
+		{name: "direct", declaration: socket, elements: sorted(direct)},
 	}
 	r.sets = append(r.sets, p.maps(f)...)
+	if p.tracks(f) {
+		r.sets = append(r.sets, p.sourceSets(f)...)
+	}
 	for _, service := range p.Services {
 		chains, counters := p.serviceChains(f, service)
 		r.chains, r.counters = append(r.chains, chains...), append(r.counters, counters...)
@@ -161,13 +164,18 @@ func (p plan) serviceChains(f family, s Service) (chains []chain, counters []str
 		chains = append(chains, chain{name: name, rules: backendRules(f, s, end, name)})
 	}
 	if s.Protocol == UDP {
-		back := fmt.Sprintf("%s saddr set %s", f.name, vips[0])
-		if slices.ContainsFunc(s.Backends, func(b Backend) bool { return b.Port != s.Port }) {
-			back += fmt.Sprintf(" udp sport set %d", s.Port)
-		}
-		chains = append(chains, chain{name: returnChain(s), rules: unchecked(f, back, "notrack accept")})
+		chains = append(chains, chain{name: returnChain(s), rules: back(f, s)})
 	}
 	return chains, counters
+}
+
+// back are the rules for an answer over UDP: it leaves from the VIP.
+func back(f family, s Service) []string {
+	port := ""
+	if slices.ContainsFunc(s.Backends, func(b Backend) bool { return b.Port != s.Port }) {
+		port = fmt.Sprintf(" udp sport set %d", s.Port)
+	}
+	return unchecked(f, fmt.Sprintf("%s saddr set %s", f.name, f.only(s.VIP)[0]), port, "notrack accept")
 }
 
 // choice is the rule that finds the backend of a flow.
@@ -205,21 +213,21 @@ func backendRules(f family, s Service, end netip.AddrPort, counter string) []str
 	if s.Protocol == TCP {
 		return []string{fmt.Sprintf("meta l4proto tcp counter name %q dnat to %s", counter, end)}
 	}
-	change := fmt.Sprintf("%s daddr set %s", f.name, end.Addr())
+	port := ""
 	if end.Port() != s.Port {
-		change += fmt.Sprintf(" udp dport set %d", end.Port())
+		port = fmt.Sprintf(" udp dport set %d", end.Port())
 	}
-	return unchecked(f, change, fmt.Sprintf("notrack counter name %q accept", counter))
+	return unchecked(f, fmt.Sprintf("%s daddr set %s", f.name, end.Addr()), port, fmt.Sprintf("notrack counter name %q accept", counter))
 }
 
-// unchecked are the rules for a change of a UDP header. Over IPv4 a datagram may come without a checksum (RFC 768); the
-// kernel updates the field without looking, so it is made zero again.
-func unchecked(f family, change, then string) []string {
-	rules := []string{change + " " + then}
-	if f.name == ipv4.name {
-		rules = slices.Insert(rules, 0, "@th,48,16 0 "+change+" udp checksum set 0 "+then)
+// unchecked are the rules for a change of an address and perhaps of a UDP port. Over IPv4 a datagram may come without a
+// checksum (RFC 768); with another port the kernel updates the field without looking, so it is made zero again. The usual
+// datagram has one: its rule comes first.
+func unchecked(f family, address, port, then string) []string {
+	if f.name == ipv6.name || port == "" {
+		return []string{address + port + " " + then}
 	}
-	return rules
+	return []string{"@th,48,16 != 0 " + address + port + " " + then, address + port + " udp checksum set 0 " + then}
 }
 
 // strangers is what becomes of packets to a VIP that no service of the host takes: none of them is tracked.
@@ -240,20 +248,24 @@ func icmpProtocol(f family) string {
 }
 
 // rescue is what becomes of a TCP packet whose connection is not known here: the routers may have chosen another host
-// for it since, so that one of the others knows it. Each drops it in silence if it does not.
+// for it since, so that one of the others knows it. Each drops it in silence if it does not. A packet costs one for each
+// of the other hosts, so the limits are divided by their number.
 func (p plan) rescue(f family) chain {
 	mark := fmt.Sprintf("%s dscp", f.name)
 	c := chain{name: "rescue", rules: []string{fmt.Sprintf("%s 0x%x %s", mark, rescueMark, drop(unknownConnection))}}
 	hosts := f.only(p.Hosts)
-	limit := fmt.Sprintf("limit rate over %d/second burst %d packets %s", rescuesPerSecond, rescuesBurst, drop(rescueLimit))
+	copies := p.copies(f)
+	c.rules = append(c.rules,
+		f.perSource(p.rescuedSet(f), sourceRescuesPerSecond/copies, sourceRescuesBurst/copies)+drop(rescueLimit),
+		over(rescuesPerSecond/copies, rescuesBurst/copies)+drop(rescueLimit))
 	if len(hosts) == 0 {
-		c.rules = append(c.rules, limit, fmt.Sprintf("counter name %q reject with tcp reset", resetUnknown))
+		c.rules = append(c.rules, fmt.Sprintf("counter name %q reject with tcp reset", resetUnknown))
 		return c
 	}
 	var shows strings.Builder
 	for _, host := range hosts {
 		fmt.Fprintf(&shows, " dup to %s", host)
 	}
-	c.rules = append(c.rules, limit, fmt.Sprintf("%s set 0x%x%s counter name %q drop", mark, rescueMark, shows.String(), rescueSent))
+	c.rules = append(c.rules, fmt.Sprintf("%s set 0x%x%s counter name %q drop", mark, rescueMark, shows.String(), rescueSent))
 	return c
 }

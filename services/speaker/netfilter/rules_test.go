@@ -3,6 +3,8 @@ package netfilter
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -192,5 +194,22 @@ func TestAForeignTableIsReadAsFarAsItIsOurs(t *testing.T) {
 	}
 	if elements, there := got.sets["odd"]; !there || elements != nil {
 		t.Errorf("elements that are not understood were read as %v", elements)
+	}
+}
+
+func TestNftIsTakenFromTheSystemBeforePATH(t *testing.T) {
+	system, path := t.TempDir(), t.TempDir()
+	t.Setenv("PATH", path)
+	if found, err := findProgram(system); err == nil {
+		t.Errorf("found %s where there is none", found)
+	}
+	for _, folder := range []string{path, system} {
+		want := filepath.Join(folder, "nft")
+		if err := os.WriteFile(want, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := findProgram(filepath.Join(system, "none"), system); err != nil || string(found) != want {
+			t.Errorf("found %q, %v, want %s", found, err, want)
+		}
 	}
 }

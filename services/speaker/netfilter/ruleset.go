@@ -14,12 +14,14 @@ type family struct {
 	name    string // of the family and of its header
 	address string // type of an address
 	icmp    string
+	ttl     string
+	source  string // whom limits are for: with IPv6 whoever has one address has at least 2^64 (RFC 6177)
 	number  uint8
 }
 
 var (
-	ipv4 = family{name: "ip", address: "ipv4_addr", icmp: "icmp", number: unix.AF_INET}
-	ipv6 = family{name: "ip6", address: "ipv6_addr", icmp: "icmpv6", number: unix.AF_INET6}
+	ipv4 = family{name: "ip", address: "ipv4_addr", icmp: "icmp", ttl: "ip ttl", source: "ip saddr", number: unix.AF_INET}
+	ipv6 = family{name: "ip6", address: "ipv6_addr", icmp: "icmpv6", ttl: "ip6 hoplimit", source: "ip6 saddr and ffff:ffff:ffff:ffff::", number: unix.AF_INET6}
 )
 
 // ruleset is the wanted content of a table.
@@ -34,6 +36,7 @@ type ruleset struct {
 type set struct {
 	name, declaration string
 	elements          []string
+	dynamic           bool // the kernel fills it
 }
 
 // chain with a base is called by the kernel, others by rules.
@@ -123,6 +126,9 @@ func (r ruleset) change(f family, table string, before content) string {
 // write brings a set from its elements of before to those of s.
 func (s set) write(b *strings.Builder, at string, before map[string][]string) {
 	elements, there := before[s.name]
+	if s.dynamic && there {
+		return
+	}
 	kind, _, _ := strings.Cut(s.declaration, " ")
 	add, remove := without(s.elements, elements), without(elements, s.elements)
 	switch {

@@ -27,6 +27,9 @@ type State struct {
 	// Direct are UDP sockets of this host that are reached at its own addresses, past any VIP (those of relays). Their
 	// packets are kept out of connection tracking, which the TCP services switch on for the whole host.
 	Direct []netip.AddrPort
+	// BFD: this process has BFD sessions. They are with neighbours on a link, so BFD packets to the host that came over a
+	// router are dropped before any program sees them (RFC 5881, section 5).
+	BFD bool
 }
 
 // Service is a port of one or more VIPs and the local replicas behind it.
@@ -183,7 +186,7 @@ func (s State) validateAddresses(vips map[netip.Addr]bool) error {
 
 // normal gives the state in its one order, so that equal states make equal rules.
 func (s State) normal() State {
-	n := State{Services: slices.Clone(s.Services), Hosts: slices.Clone(s.Hosts), Direct: slices.Clone(s.Direct)}
+	n := State{Services: slices.Clone(s.Services), Hosts: slices.Clone(s.Hosts), Direct: slices.Clone(s.Direct), BFD: s.BFD}
 	for i := range n.Services {
 		service := &n.Services[i]
 		service.VIP = slices.Clone(service.VIP)
