@@ -21,6 +21,7 @@ type fetch struct {
 	silent   time.Time // when the one that did not answer was last known to live; zero: all did
 	missing  time.Time // the same of those that could not be asked
 	best     *contact  // of a lookup
+	old      bool      // the best may be old
 	requests []*request
 }
 
@@ -41,7 +42,7 @@ func (c *Core) local(r *request, out []Datagram) []Datagram {
 	case loc != nil && loc.acting != c.name && !c.alive(loc.acting):
 		// The device must show that this is no datagram which that one has taken.
 		r.prove = c.heard(loc.acting)
-	case loc != nil && loc.acting != c.name && r.hedged:
+	case loc != nil && loc.acting != c.name && r.hedged && !loc.lapsed:
 		r.deputy = true
 	default:
 		return c.claim(uid, r, out)
@@ -89,7 +90,7 @@ func (c *Core) lookUp(uid string, r *request, out []Datagram) ([]Datagram, dropR
 	f := &fetch{uid: uid, requests: []*request{r}}
 	if loc := c.locations[uid]; loc != nil {
 		own := loc.contact
-		f.best = &own
+		f.best, f.old = &own, loc.lapsed
 	}
 	return c.ask(f, out), dropNone
 }
@@ -160,8 +161,10 @@ func (c *Core) onFetch(p *peer, b []byte) error {
 	}
 	loc, state := c.locations[uid], foundNothing
 	if loc != nil {
-		state = foundCopy
-		if claim && c.sole(loc) {
+		switch state = foundCopy; {
+		case loc.lapsed:
+			state = foundLapsed
+		case claim && c.sole(loc):
 			state = foundGiven
 			loc.acting = p.name
 			loc.epoch++
@@ -180,6 +183,7 @@ const (
 	foundNothing uint8 = 0
 	foundCopy    uint8 = 1
 	foundGiven   uint8 = 2 // who answers has acted for the device until now
+	foundLapsed  uint8 = 3 // a copy that nobody keeps up to date; before it was told apart, foundCopy
 )
 
 // onFound takes an answer.
@@ -213,11 +217,12 @@ func (c *Core) onFound(p *peer, b []byte, out []Datagram) ([]Datagram, error) {
 	if f == nil {
 		return out, nil // too late
 	}
-	if f.best == nil || r.contact.newer(f.best) || r.acting == p.name && !f.best.newer(&r.contact) {
+	kept := state != foundLapsed
+	if f.best == nil || r.contact.newer(f.best) || (f.old && kept || r.acting == p.name) && !f.best.newer(&r.contact) {
 		c.known(r.uid, &r.contact)
-		f.best = &r.contact
+		f.best, f.old = &r.contact, !kept
 	}
-	if r.acting == p.name {
+	if r.acting == p.name && kept {
 		f.open = []string{p.name} // who acts knows best
 	}
 	return c.answered(id, f, p.name, false, out), nil
@@ -265,7 +270,7 @@ func later(a, b time.Time) time.Time {
 func (c *Core) expireFetches(out []Datagram) []Datagram {
 	for id, f := range c.fetches {
 		waited := c.now.Sub(f.begun)
-		if waited < lookupHedge || waited < fetchTimeout && (f.claim || f.best == nil) {
+		if waited < lookupHedge || waited < fetchTimeout && (f.claim || f.best == nil || f.old) {
 			continue
 		}
 		for _, name := range f.open {

@@ -68,6 +68,7 @@ type location struct {
 	epoch  uint64    // how often that has changed; the higher one is right
 	sure   time.Time // when this replica last knew that nobody else decides, if it is the acting one; zero: never
 	doubt  time.Time // not zero: who acted before may have seen more; the device must show that it is there since then
+	lapsed bool      // this replica neither acts nor holds the copy since: what is here may be old, until it is told anew
 	copies []holder
 	latest seen
 }

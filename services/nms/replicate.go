@@ -30,6 +30,7 @@ func (c *Core) take(r *request, l *location, state *login) (changed bool) {
 	case l.acting == c.name && !r.prove.IsZero():
 		l.sure = c.now
 	}
+	l.lapsed = l.lapsed && l.acting != c.name
 	return changed
 }
 
@@ -99,6 +100,8 @@ func (c *Core) step() {
 	c.each(&c.scan, pushBatch, func(l *location) bool {
 		if c.inherit(l.uid, l) {
 			c.copyTo(l.uid, l, false)
+		} else if !slices.Contains(c.holders(l.uid), c.name) {
+			l.lapsed = true
 		}
 		return true
 	})
@@ -139,8 +142,11 @@ func (c *Core) onLocation(p *peer, b []byte, out []Datagram) ([]Datagram, error)
 	if err != nil || f.bad {
 		return out, errLink
 	}
-	if c.merge(r, given) {
-		l := c.locations[r.uid]
+	ahead, l := c.merge(r, given), c.locations[r.uid]
+	if l != nil {
+		l.lapsed = false // who sends it keeps it up to date from now on
+	}
+	if ahead {
 		answer := append(appendBool(begin(nil, linkLocation), false), c.recordOf(r.uid, l)...)
 		c.post(p, end(answer, 0))
 	}
@@ -178,7 +184,7 @@ func (c *Core) merge(r record, given bool) (ahead bool) {
 	case n < 0:
 		l.acting, l.epoch, l.copies = r.acting, r.epoch, nil
 		if l.acting == c.name {
-			l.sure, l.doubt = c.now, time.Time{}
+			l.sure, l.doubt, l.lapsed = c.now, time.Time{}, false
 			if !given {
 				l.doubt = c.started // of an earlier life of this replica
 			}
