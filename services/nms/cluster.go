@@ -89,6 +89,7 @@ type peer struct {
 	tag    uint16
 	member bool   // of the present membership
 	serves bool   // it is Ready or leaves: what it sends leaves from the address of the service
+	view   int64  // revision of the members that it has told that it knows
 	link   bool   // messages reach it, as far as is known
 	links  uint64 // how often it has come or gone
 	heard  time.Time

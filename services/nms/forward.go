@@ -204,7 +204,7 @@ func (c *Core) handleLink(p *peer, kind linkKind, b []byte, out []Datagram) ([]D
 	switch kind {
 	case linkPing:
 	case linkView:
-		return out, c.onView(b)
+		return out, c.onView(p, b)
 	case linkAck:
 		return out, c.onAck(p, b)
 	case linkLocation:
@@ -250,12 +250,13 @@ func (c *Core) sendView(p *peer) { c.post(p, appendView(nil, c.members.Revision,
 // onView hears what a peer knows of the members. If that is later than what this
 // replica knows and does not have this replica, it has been removed: it owns
 // nothing any more, until it finds itself in a membership as late.
-func (c *Core) onView(b []byte) error {
+func (c *Core) onView(p *peer, b []byte) error {
 	f := fields{b: b}
 	revision, member := int64(f.u64()), f.boolean()
 	if f.bad {
 		return errLink
 	}
+	p.view = revision
 	if c.wasMember && !member && revision > c.members.Revision && revision > c.removedAt {
 		c.removedAt = revision
 		c.removed = true

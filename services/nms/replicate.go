@@ -144,7 +144,8 @@ func (c *Core) onLocation(p *peer, b []byte, out []Datagram) ([]Datagram, error)
 	}
 	ahead, l := c.merge(r, given), c.locations[r.uid]
 	if l != nil {
-		l.lapsed = false // who sends it keeps it up to date from now on
+		// Who sends it keeps it up to date from now on, but for one who has not heard yet that others hold it.
+		l.lapsed = p.view < c.members.Revision && l.acting != c.name && !slices.Contains(c.holders(r.uid), c.name)
 	}
 	if ahead {
 		answer := append(appendBool(begin(nil, linkLocation), false), c.recordOf(r.uid, l)...)
