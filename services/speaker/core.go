@@ -25,6 +25,8 @@ type input struct {
 	applied     netfilter.State // what the packet filter does
 	failed      bool            // the last attempt to change it failed
 	established map[string]bool // sessions, by peer
+	connected   time.Time       // since when the desired state is followed in etcd
+	lost        bool            // it was followed, and is not now
 
 	started  bool // replicas that were there before the speaker have had time to register
 	stopping bool // the speaker ends
@@ -48,6 +50,7 @@ type core struct {
 	graceful time.Duration // between the two steps
 	peers    map[string]Peer
 	routes   map[string]map[netip.Prefix]held
+	cut      map[string]time.Time // peers whose session was down while etcd was away; since when it stands again, zero: it does not
 }
 
 // held is an announced route.
@@ -58,7 +61,7 @@ type held struct {
 }
 
 func newCore(graceful time.Duration) *core {
-	return &core{graceful: graceful, peers: map[string]Peer{}, routes: map[string]map[netip.Prefix]held{}}
+	return &core{graceful: graceful, peers: map[string]Peer{}, routes: map[string]map[netip.Prefix]held{}, cut: map[string]time.Time{}}
 }
 
 // plan says what shall be at the time now.
@@ -77,10 +80,15 @@ func (c *core) plan(now time.Time, in input) plan {
 				continue
 			}
 			delete(c.peers, name)
+			delete(c.cut, name)
 		}
 		if want {
 			c.peers[name], p.peers[name] = peer, peer
-			c.announce(now, in, v, name, c.wantedRoutes(in, peer))
+			routes := c.wantedRoutes(in, peer)
+			if c.returning(now, in, name, &p) {
+				routes = nil
+			}
+			c.announce(now, in, v, name, routes)
 		}
 	}
 	for name, routes := range c.routes {
@@ -139,6 +147,37 @@ func (c *core) wantedPeers(in input, p *plan) map[string]Peer {
 		}
 	}
 	return wanted
+}
+
+// returning tells whether the host comes back after it was cut off from the peer and from etcd alike. Then the replicas were cut
+// off from the others too, who have decided without them since: before traffic comes, they need the time to hear of it.
+func (c *core) returning(now time.Time, in input, peer string, p *plan) bool {
+	since, cut := c.cut[peer]
+	if !in.established[peer] {
+		if cut = cut || in.lost; cut {
+			c.cut[peer] = time.Time{}
+		}
+		return cut
+	}
+	if !cut {
+		return false
+	}
+	if since.IsZero() {
+		since = now
+		c.cut[peer] = since
+	}
+	until := since.Add(returnLimit)
+	if t := in.connected.Add(returnGrace); !in.lost && t.Before(until) {
+		until = t
+	}
+	if !now.Before(until) {
+		delete(c.cut, peer)
+		return false
+	}
+	if p.next.IsZero() || until.Before(p.next) {
+		p.next = until
+	}
+	return true
 }
 
 // wantedRoutes are the prefixes that advertisements give to a peer, whether or not the host can serve them now.
@@ -263,6 +302,8 @@ func (c *core) status(in input, v *view) []keyspace.SpokenPrefix {
 			s.Reason = fault
 		case !in.started:
 			s.Reason = "the speaker has just started"
+		case len(c.cut) > 0:
+			s.Reason = "the host was cut off, and the replicas are given time to hear of the others"
 		default:
 			s.Reason = "no session with a BGPPeer that it is for is established"
 		}

@@ -44,6 +44,10 @@ const (
 	fullHold = time.Minute
 	// bfdHold is how long a session stays down after BFD has lost the router, until it is tried without BFD.
 	bfdHold = 2 * time.Second
+	// returnGrace is how long after its return to etcd a host that was cut off announces nothing, and returnLimit after how long
+	// a session stands it does so in any case.
+	returnGrace = 1500 * time.Millisecond
+	returnLimit = 10 * time.Second
 	// reportInterval is how often state is looked at without an event, and reports are made at most.
 	reportInterval = time.Second
 	// reportDelay collects changes that come together into one report.

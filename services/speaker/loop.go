@@ -25,6 +25,8 @@ type loop struct {
 	hosts     []netip.Addr
 	own       []netip.Addr
 	hostsAt   time.Time
+	connected time.Time // since when the desired state is followed
+	lost      bool      // it was, and is not now
 
 	// the packet filter
 	applied  netfilter.State
@@ -89,10 +91,7 @@ func (l *loop) run(ctx, inner context.Context) {
 		case u := <-l.updates:
 			l.update(u)
 		case is := <-l.links:
-			l.metrics.connected.Set(0)
-			if is {
-				l.metrics.connected.Set(1)
-			}
+			l.linked(is)
 		case l.awaited = <-l.recalled:
 			l.reminded = true
 		case <-l.registry.changed:
@@ -103,6 +102,18 @@ func (l *loop) run(ctx, inner context.Context) {
 			l.finished(r)
 		case <-timer.C:
 		}
+	}
+}
+
+// linked notes whether the desired state is followed.
+func (l *loop) linked(is bool) {
+	switch {
+	case !is:
+		l.metrics.connected.Set(0)
+		l.lost = !l.connected.IsZero()
+	case l.lost || l.connected.IsZero():
+		l.connected, l.lost = l.options.Now(), false
+		l.metrics.connected.Set(1)
 	}
 }
 
@@ -196,6 +207,7 @@ func (l *loop) input(now time.Time) input {
 	in := input{
 		host: l.options.Host, resources: l.resources, backends: l.registry.list(), hosts: l.hosts, own: l.own,
 		applied: l.applied, failed: l.failed, established: map[string]bool{}, stopping: !l.stopping.IsZero(),
+		connected: l.connected, lost: l.lost,
 	}
 	in.started = l.begin(now, in.backends)
 	for name, s := range l.sessions {

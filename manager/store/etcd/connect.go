@@ -80,7 +80,7 @@ func Connect(ctx context.Context, e Endpoints) (*clientv3.Client, error) {
 		Endpoints: e.URLs, TLS: tlsConfig, Username: e.Username, Password: password,
 		DialTimeout: dialTimeout, DialKeepAliveTime: keepAliveInterval, DialKeepAliveTimeout: keepAliveTimeout,
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff: backoff.Config{BaseDelay: reconnectMin, Multiplier: 2, Jitter: 0.2, MaxDelay: reconnectMax}, MinConnectTimeout: dialTimeout,
+			Backoff: backoff.Config{BaseDelay: reconnectMin, Multiplier: 2, Jitter: 0.2, MaxDelay: reconnectMax}, MinConnectTimeout: connectTimeout,
 		})},
 		Logger: zap.New(slogCore{log: e.Log}),
 	})

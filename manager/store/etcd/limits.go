@@ -37,12 +37,15 @@ const (
 	// reconnectMin and reconnectMax bound the pause before a lost connection to an
 	// external cluster is tried again: less than the life of any lease, so that
 	// those who come back after an outage renew theirs in time.
-	reconnectMin = 100 * time.Millisecond
-	reconnectMax = time.Second
+	// Each attempt lasts connectTimeout, so that TCP's first packet goes out once a second at least: a host that was cut
+	// off is back at etcd that soon.
+	reconnectMin   = 100 * time.Millisecond
+	reconnectMax   = 500 * time.Millisecond
+	connectTimeout = 1500 * time.Millisecond
 	// keepAliveInterval and keepAliveTimeout find a dead connection to an
 	// external cluster.
 	keepAliveInterval = 10 * time.Second
-	keepAliveTimeout  = 5 * time.Second
+	keepAliveTimeout  = 3 * time.Second
 	// tickMs and electionMs are the clock of the embedded server and how long it
 	// waits, at each start, until it elects itself: there is nobody else to wait for.
 	tickMs     = 20
