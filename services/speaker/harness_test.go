@@ -95,7 +95,7 @@ func (n *net1) start() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.speaker, err = n.lab.Host("host").Start(lab.Command{Name: "speaker", Args: []string{os.Args[0]}, Env: []string{settingsVariable + "=" + string(raw)}})
+	n.speaker, err = n.lab.Host("host").Start(lab.Command{Name: "speaker", Args: []string{os.Args[0]}, Env: []string{settingsVariable + "=" + string(raw), "GOMEMLIMIT=200MiB"}}) // as its systemd unit has it
 	if err != nil {
 		n.t.Fatal(err)
 	}
