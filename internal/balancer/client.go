@@ -62,39 +62,40 @@ func (c *Client) SetState(state keyspace.ReplicaState) { c.change(func() { c.sta
 
 // Joined waits until the speaker has its rules for this replica, which must follow SetState(Ready), or ctx ends.
 func (c *Client) Joined(ctx context.Context) error {
-	for {
-		c.mu.Lock()
-		done, replaced := c.options.Registration.Direct || c.answer.State == c.state, c.replaced
-		c.mu.Unlock()
-		if done {
-			return nil
-		}
-		select {
-		case <-replaced:
-		case <-ctx.Done():
-			return fmt.Errorf("the speaker has not answered: %w", ctx.Err())
-		}
+	if err := c.until(ctx, func() bool { return c.answer.State == c.state }); err != nil {
+		return fmt.Errorf("the speaker has not answered: %w", err)
 	}
+	return nil
 }
 
 // Withdrawn waits until the speaker has confirmed that it sends no new flow here any more. It must follow
 // SetState(Leaving). It returns at once if this replica never was registered, or gets nothing by the speaker; a speaker that is away just now may have
 // left its rules in place, so its return is waited for until ctx ends.
 func (c *Client) Withdrawn(ctx context.Context) error {
-	for {
+	done := func() bool { return !c.joined || c.answer.State == c.state && !c.answer.InService }
+	if err := c.until(ctx, done); err != nil {
+		return fmt.Errorf("the speaker has not confirmed that it sends nothing more: %w", err)
+	}
+	return nil
+}
+
+// until waits until done, which is called under mu, reports true, or ctx ends. A replica that gets nothing by the speaker does
+// not wait.
+func (c *Client) until(ctx context.Context, done func() bool) error {
+	for !c.options.Registration.Direct {
 		c.mu.Lock()
-		done := !c.joined || c.options.Registration.Direct || (c.answer.State == c.state && !c.answer.InService)
-		replaced := c.replaced
+		is, replaced := done(), c.replaced
 		c.mu.Unlock()
-		if done {
+		if is {
 			return nil
 		}
 		select {
 		case <-replaced:
 		case <-ctx.Done():
-			return fmt.Errorf("the speaker has not confirmed that it sends nothing more: %w", ctx.Err())
+			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // Run keeps the replica registered until ctx ends and returns nil then; the speaker takes the replica out at once.
